@@ -1,0 +1,70 @@
+# `make help` lists the commands. Each does its own set-up: Python 3.11 or later, git and make are enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+SITE   := _build/html/index.html
+NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
+# one thread for each of the two test workers; also what makes re-execution reproducible
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED=0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book site test fast lint format execute retrain lab serve bench lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+setup: $(READY)  ## create .venv with the pinned requirements (every other command does this by itself)
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "Installing the pinned requirements into $(VENV) ..."
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# Built clean each time: an incremental build keeps numbers quoted from older notebooks.
+site: $(READY)
+	@rm -rf _build/html _build/.doctrees
+	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going --quiet
+
+book: site  ## build the site into _build/html from the outputs stored in the notebooks
+	@echo "The book is built. Open file://$(abspath $(SITE))"
+
+test: site  ## unit tests, every notebook re-executed and compared, the built site opened in a browser
+	$(TEST_ENV) $(BIN)/python -m pytest tests notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
+	  -n 2 --dist loadfile --durations=10
+
+fast: $(READY)  ## unit tests only
+	$(BIN)/python -m pytest tests -m "not site"
+
+lint: $(READY)  ## check formatting and style
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+format: $(READY)  ## format code and notebooks
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+execute: $(READY)  ## re-execute the notebooks in place (NOTEBOOKS=... for some of them)
+	$(BIN)/python tools/execute.py $(NOTEBOOKS)
+
+retrain: $(READY)  ## train every stored model afresh, then re-execute
+	DGM_RETRAIN=always $(BIN)/python tools/execute.py $(NOTEBOOKS)
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+serve: book  ## build the site and serve it on this machine
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+bench: $(READY)  ## print the speed tables
+	$(BIN)/python -m benchmarks
+
+lock: $(READY)  ## renew requirements.txt from requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header requirements.in -o requirements.txt
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) _build

@@ -1,0 +1,1 @@
+"""Small, readable helpers shared by the notebooks of the book."""
