@@ -1,4 +1,4 @@
-"""What the book needs of Sphinx beyond its extensions: figures shared with notebooks, clean and self-contained pages."""
+"""What the book needs of Sphinx beyond its extensions: figures shared with notebooks, clean self-contained pages."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -27,7 +28,7 @@ IMAGE_TYPES = {"image/png": ".png", "image/jpeg": ".jpeg"}
 
 
 def find_figure(notebook, name):
-    """Return (cell, output data) of the figure that a cell's metadata names; raise LookupError saying what was missing."""
+    """Return (cell, output data) of the figure that a cell's metadata names. Raises LookupError: what was missing."""
     named = {}
     for cell in notebook["cells"]:
         figure = cell["metadata"].get("mystnb", {}).get("figure", {})
@@ -49,8 +50,11 @@ class NotebookFigure(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"name": directives.unchanged, "width": directives.length_or_percentage_or_unitless,
-                   "alt": directives.unchanged}  # fmt: skip
+    option_spec: ClassVar = {
+        "name": directives.unchanged,
+        "width": directives.length_or_percentage_or_unitless,
+        "alt": directives.unchanged,
+    }
 
     def run(self):
         where, _, name = self.arguments[0].partition("#")
@@ -93,7 +97,7 @@ class NotebookFigure(SphinxDirective):
 
 
 class TidyProofs(SphinxPostTransform):
-    """sphinx-proof gives all statements and proofs of a page one id, which nothing refers to; and "Proof." no markup."""
+    """sphinx-proof gives all statements of a page one id, which nothing refers to, and the word "Proof." no markup."""
 
     default_priority = 500
 
@@ -132,8 +136,12 @@ def describe(doctree, least=60, most=160):
 def add_description(app, pagename, templatename, context, doctree):
     """Give a page the meta description that it does not bring itself (``html_meta`` in its front matter)."""
     if 'name="description"' not in context.get("metatags", ""):
-        text = (doctree is not None and describe(doctree)) or f"{context.get('title') or 'Search'}: {app.config.html_title}"
-        context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{html.escape(text)}" />\n'
+        text = (
+            doctree is not None and describe(doctree)
+        ) or f"{context.get('title') or 'Search'}: {app.config.html_title}"
+        context["metatags"] = (
+            context.get("metatags", "") + f'<meta name="description" content="{html.escape(text)}" />\n'
+        )
 
 
 def without(app, module):
@@ -155,11 +163,11 @@ def self_contained(app, config):
 
 
 def copy_mathjax(app, exception):
-    """The combined TeX-to-CHTML component and what it loads lazily; the other combinations are 16 MB more."""
+    """The combined TeX-to-CHTML component and what it loads lazily; the other combinations weigh more than all this."""
     if exception is None and app.builder.format == "html":
         source = Path(sys.modules["sphinx-mathjax-offline"].__file__).parent / "static" / "mathjax"
         target = Path(app.outdir) / "_static" / "mathjax"
-        for part in ("a11y", "input/tex", "output", "sre"):
+        for part in ("a11y", "input", "output", "sre"):
             copy_asset(source / part, target / part)
         copy_asset(source / "tex-chtml.js", target)
 
