@@ -25,7 +25,7 @@ def _common_shape(**tensors):
 
 
 def softplus(x):
-    """Stable log(1 + e^x), elementwise. Above 40 it is x to float64 precision; torch's default switches at 20, 2e-9 off."""
+    """Stable log(1 + e^x), elementwise. Above 40 it is x in float64 too; torch's default switches at 20, 2e-9 off."""
     return F.softplus(x, threshold=40)
 
 
