@@ -29,7 +29,8 @@ def kl_discrete(p, q):
 
     p, q: ``(..., S)``; the leading axes broadcast, the last sums to 1 (to the square root of the dtype's precision).
     Returns ``(...)``, nats: :math:`0\log 0 = 0`, and :math:`+\infty` where some :math:`p_s > 0 = q_s`. Raises
-    ValueError for a negative or non-finite entry, a sum other than 1, or shapes that do not fit. Bishop (2006), eq. 1.113.
+    ValueError for a negative or non-finite entry, a sum other than 1, or shapes that do not fit.
+    Bishop (2006), eq. 1.113.
     """
     _check_distributions(p=p, q=q)
     return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(-1)
