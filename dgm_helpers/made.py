@@ -20,7 +20,7 @@ def made_masks(degrees):
     output and :math:`M^{\text{direct}}_{dj} = [m^0_d > m^0_j]` for connections that skip the hidden layers.
 
     degrees: list of 1-D integer tensors, :math:`m^0, m^1, ..., m^L`. Returns the list of the L + 1 masks, and the
-    direct one. Germain et al. (2015), sections 4 and 4.1.
+    direct one. Germain et al. (2015), section 4.
     """
     inputs = degrees[0]
     hidden = [later[:, None] >= earlier for earlier, later in pairwise(degrees)]
@@ -93,7 +93,7 @@ class MADE(nn.Module):
         return logits if self.direct is None else logits + self.direct(x)
 
     def log_prob(self, x):
-        """log p(x) of bits x: (B, dim) -> (B,), nats. One pass. Germain et al. (2015), eq. 4."""
+        """log p(x) of bits x: (B, dim) -> (B,), nats, in one pass. Germain et al. (2015), section 3."""
         return log_bernoulli(x, self(x).to(x.dtype))  # autocast may give bfloat16 logits: sum them in x's precision
 
     def sample(self, n, *, generator=None):
