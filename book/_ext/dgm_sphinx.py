@@ -1,0 +1,192 @@
+"""What the book needs of Sphinx beyond its extensions: figures shared with notebooks, clean self-contained pages."""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.fileutil import copy_asset
+
+REDIRECT = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8" /><title>{title}</title>
+<meta name="description" content="{title}: executable solutions to course assignments" />
+<meta http-equiv="refresh" content="0; url={landing}" /><link rel="icon" href="_static/favicon.svg" />
+</head><body><a href="{landing}">{title}</a></body></html>
+"""
+# a browser refuses to fetch the result pages' text from disk, an error in the console for each result
+NO_SUMMARY_FROM_DISK = "if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;"
+IMAGE_TYPES = {"image/png": ".png", "image/jpeg": ".jpeg"}
+
+
+def find_figure(notebook, name):
+    """Return (cell, output data) of the figure that a cell's metadata names. Raises LookupError: what was missing."""
+    named = {}
+    for cell in notebook["cells"]:
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+        if "name" in figure:
+            named[figure["name"]] = cell
+    if name not in named:
+        raise LookupError(f"no figure named '{name}' (there are: {', '.join(sorted(named)) or 'none'})")
+    for output in named[name].get("outputs", []):
+        if IMAGE_TYPES.keys() & output.get("data", {}).keys():
+            return named[name], output["data"]
+    raise LookupError(f"the cell of figure '{name}' has no stored image; execute the notebook")
+
+
+class NotebookFigure(SphinxDirective):
+    """Show an image stored in a notebook's outputs: the argument is ``path/of.ipynb#name-of-the-figure``.
+
+    Caption and alt text are those of the cell's metadata; the directive's content, if any, is a caption of its own.
+    """
+
+    required_arguments = 1
+    has_content = True
+    option_spec: ClassVar = {
+        "name": directives.unchanged,
+        "width": directives.length_or_percentage_or_unitless,
+        "alt": directives.unchanged,
+    }
+
+    def run(self):
+        where, _, name = self.arguments[0].partition("#")
+        relative, path = self.env.relfn2path(where)
+        try:
+            self.env.note_dependency(relative)
+            cell, data = find_figure(json.loads(Path(path).read_text(encoding="utf8")), name)
+            return [self.figure(cell["metadata"]["mystnb"], data)]
+        except (OSError, ValueError, LookupError) as problem:
+            raise self.error(f"notebook-figure: looked for '{name}' in {relative}: {problem}") from None
+
+    def figure(self, metadata, data):
+        alt = self.options.get("alt") or metadata.get("image", {}).get("alt")
+        if not alt:
+            raise LookupError("neither the cell's metadata nor the option gives an alt text")
+        image = nodes.image(uri=self.store(data), alt=alt)
+        if "width" in self.options:
+            image["width"] = self.options["width"]
+        figure = nodes.figure("", image, classes=["align-default"])
+        lines = self.content or StringList([metadata["figure"].get("caption", "")], source=self.get_source_info()[0])
+        if any(line.strip() for line in lines):
+            parsed = nodes.Element()
+            self.state.nested_parse(lines, self.content_offset, parsed)
+            caption = nodes.caption("", "", *(child for block in parsed for child in block.children))
+            figure += caption
+        self.set_source_info(figure)
+        self.add_name(figure)
+        return figure
+
+    def store(self, data):
+        """Write the image where MyST-NB writes it, under the same name: the pages then share one file."""
+        kind = next(kind for kind in IMAGE_TYPES if kind in data)
+        content = base64.b64decode("".join(data[kind]))
+        folder = Path(self.env.doctreedir).parent / "jupyter_execute"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / (hashlib.sha256(content).hexdigest() + IMAGE_TYPES[kind])
+        if not path.exists():
+            path.write_bytes(content)
+        return "/" + os.path.relpath(path.resolve(), self.env.srcdir).replace(os.sep, "/")
+
+
+class TidyProofs(SphinxPostTransform):
+    """sphinx-proof gives all statements of a page one id, which nothing refers to, and the word "Proof." no markup."""
+
+    default_priority = 500
+
+    def run(self, **kwargs):
+        for node in self.document.findall(lambda n: isinstance(n, nodes.section) and n["ids"] == ["proof-content"]):
+            node["ids"] = []
+        for proof in self.document.findall(lambda n: isinstance(n, nodes.admonition) and n["ids"] == ["proof"]):
+            proof["ids"] = []
+            first = next(proof.findall(nodes.Text))
+            if first.startswith("Proof. "):
+                first.parent.replace(first, [nodes.emphasis("", "Proof."), nodes.Text(first[len("Proof.") :])])
+
+
+class ScrollableTables(SphinxPostTransform):
+    """Put every table into a box that scrolls sideways, so that a wide one does not widen the page on a phone."""
+
+    default_priority = 501
+    formats = ("html",)
+
+    def run(self, **kwargs):
+        for table in list(self.document.findall(nodes.table)):
+            box = nodes.container("", classes=["table-scroll"])
+            table.replace_self(box)
+            box += table
+
+
+def describe(doctree, least=60, most=160):
+    """The first paragraph that says something in words, cut at a word; None if there is none."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        if isinstance(paragraph.parent, nodes.section) and len(text) >= least and "\\" not in text:
+            return text if len(text) <= most else text[:most].rsplit(" ", 1)[0].rstrip(",;:") + " …"
+    return None
+
+
+def add_description(app, pagename, templatename, context, doctree):
+    """Give a page the meta description that it does not bring itself (``html_meta`` in its front matter)."""
+    if 'name="description"' not in context.get("metatags", ""):
+        text = (
+            doctree is not None and describe(doctree)
+        ) or f"{context.get('title') or 'Search'}: {app.config.html_title}"
+        context["metatags"] = (
+            context.get("metatags", "") + f'<meta name="description" content="{html.escape(text)}" />\n'
+        )
+
+
+def without(app, module):
+    """Disconnect a module from every event."""
+    for listeners in app.events.listeners.values():
+        for listener in [one for one in listeners if one.handler.__module__ == module]:
+            app.disconnect(listener.id)
+
+
+def self_contained(app, config):
+    """Leave out what would ask for a network, and copy only the part of MathJax that pages can ask for.
+
+    Jupyter Book always loads thebe, whose script comes from a CDN (and is inserted twice, an error in the console).
+    """
+    without(app, "sphinx_thebe")
+    app.registry.css_files[:] = [css for css in app.registry.css_files if css[0] != "sphinx-thebe.css"]
+    without(app, "sphinx-mathjax-offline")
+    app.connect("build-finished", copy_mathjax)
+
+
+def copy_mathjax(app, exception):
+    """The combined TeX-to-CHTML component and what it loads lazily; the other combinations weigh more than all this."""
+    if exception is None and app.builder.format == "html":
+        source = Path(sys.modules["sphinx-mathjax-offline"].__file__).parent / "static" / "mathjax"
+        target = Path(app.outdir) / "_static" / "mathjax"
+        for part in ("a11y", "input", "output", "sre"):
+            copy_asset(source / part, target / part)
+        copy_asset(source / "tex-chtml.js", target)
+
+
+def write_redirect(app, exception):
+    """Send visitors of the site's root to the landing page, with a title and a link for those whose browser stays."""
+    if exception is None and app.builder.name == "html":
+        landing = app.builder.get_target_uri(app.config.root_doc)
+        title = html.escape(app.config.html_title)
+        (Path(app.outdir) / "index.html").write_text(REDIRECT.format(landing=landing, title=title), encoding="utf8")
+
+
+def setup(app):
+    app.add_directive("notebook-figure", NotebookFigure)
+    app.add_post_transform(TidyProofs)
+    app.add_post_transform(ScrollableTables)
+    app.add_css_file("dgm.css", priority=900)
+    app.add_js_file(None, body=NO_SUMMARY_FROM_DISK, priority=900)
+    app.connect("config-inited", self_contained)
+    app.connect("html-page-context", add_description)
+    app.connect("build-finished", write_redirect, priority=900)  # after sphinx-external-toc's bare one
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,218 @@
+"""The built site as a reader meets it: opened from disk, with no network, in light and dark, wide and narrow."""
+
+import base64
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import Error, sync_playwright
+from repo import SITE, toc_pages
+
+pytestmark = pytest.mark.site
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html"]
+
+# What is wrong with the page that is open, one line for each finding.
+PROBE = """async () => {
+  await window.MathJax?.startup?.promise;
+  await document.fonts.ready;
+  const found = [], article = document.querySelector('.bd-article') ?? document.body;
+  const say = (what, elements) => [...elements].forEach(e => found.push(`${what}: ${e.outerHTML.slice(0, 150)}`));
+  const all = selector => [...document.querySelectorAll(selector)];
+  say('formula not rendered', all('.math').filter(e => !e.querySelector('mjx-container')));
+  say('formula with an error', all('mjx-merror'));
+  say('broken image', all('img').filter(e => e.complete && !e.naturalWidth));
+  say('image without alt text', all('img').filter(e => !e.alt.trim() || /\\.(png|svg|jpe?g)$/.test(e.alt)));
+  say('figure without caption', all('figure').filter(e => !e.querySelector('figcaption')?.innerText.trim()));
+  say('image of a notebook outside a figure', all('.cell_output img').filter(e => !e.closest('figure')));
+  const ids = all('[id]').map(e => e.id), twice = ids.filter((id, i) => ids.indexOf(id) !== i);
+  say('id used twice', all('[id]').filter(e => twice.includes(e.id)));
+  if (!document.querySelector('meta[name=description]')?.content) found.push('no description');
+  if (!document.documentElement.lang) found.push('no language');
+  return found;
+}"""
+
+# What does not fit the width: the page itself, and anything cut off that no box around it scrolls into view.
+WIDTH = """() => {
+  const article = document.querySelector('.bd-article') ?? document.body, width = window.innerWidth, found = [];
+  const extra = document.documentElement.scrollWidth - width;
+  if (extra > 1) found.push(`page is ${extra} px too wide`);
+  const scrolls = e => /auto|scroll/.test(getComputedStyle(e).overflowX);
+  const parts = 'p, li, table, img, pre, figure, mjx-container, details, dd, dt, h1, h2, h3';
+  for (const e of article.querySelectorAll(parts)) {
+    if (e.closest('mjx-assistive-mml') || e.getBoundingClientRect().right <= width + 1) continue;
+    let box = e;
+    while (box !== article && !scrolls(box)) box = box.parentElement;
+    const outside = box === article || box.getBoundingClientRect().right > width + 1;
+    if (outside) found.push(`cut off: ${e.outerHTML.slice(0, 150)}`);
+  }
+  return found;
+}"""
+
+
+def launch(chromium):
+    """A Chromium that is installed, else playwright's own, fetched if need be."""
+    installed = next(filter(None, map(shutil.which, NAMES)), None)
+    arguments = ["--no-sandbox", "--disable-gpu"]
+    if installed:
+        return chromium.launch(executable_path=installed, args=arguments)
+    try:
+        return chromium.launch(args=arguments)
+    except Error:
+        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], capture_output=True, timeout=300)
+        return chromium.launch(args=arguments)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        try:
+            browser = launch(playwright.chromium)
+        except (Error, OSError, subprocess.TimeoutExpired) as error:
+            why = f"no browser: none of {', '.join(NAMES)} is there, nor could playwright fetch its own: {str(error)[:200]}"
+            if os.environ.get("DGM_REQUIRE_BROWSER") == "1":
+                pytest.fail(why)
+            pytest.skip(why)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """``visit(page, mode) -> (open page, what the browser complained of)``, from disk and without a network."""
+    contexts = []
+
+    def visit(name, mode="light"):
+        path, mark, query = name.partition("?")
+        if not (SITE / path).is_file():
+            pytest.fail(f"{SITE / path} is missing: run `make book`")
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=mode, offline=True)
+        contexts.append(context)
+        page, complaints = context.new_page(), []
+        page.on("console", lambda m: m.type == "error" and complaints.append(f"console: {m.text}"))
+        page.on("pageerror", lambda e: complaints.append(f"script: {e}"))
+        page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url}"))
+        page.on(
+            "request",
+            lambda r: not r.url.startswith(("file:", "data:", "blob:")) and complaints.append(f"external: {r.url}"),
+        )
+        page.goto((SITE / path).as_uri() + mark + query)
+        return page, complaints
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+def problems(page):
+    """What is wrong with an open page, at any width."""
+    found = page.evaluate(PROBE)
+    for width in (1280, 390, 360):
+        page.set_viewport_size({"width": width, "height": 900})
+        found += [f"at {width} px: {problem}" for problem in page.evaluate(WIDTH)]
+    return found
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_whole(visit, name, mode):
+    page, complaints = visit(name, mode)
+    assert page.evaluate("document.documentElement.dataset.theme") == mode
+    assert problems(page) + complaints == []
+
+
+def test_root_leads_to_the_landing_page(visit):
+    page, complaints = visit("index.html")
+    page.wait_for_url(f"**/{PAGES[0]}")
+    page.wait_for_load_state("load")
+    page.evaluate(PROBE)
+    assert complaints == []
+
+
+def test_no_page_is_forgotten():
+    built = {str(p.relative_to(SITE)) for p in SITE.rglob("*.html") if p.relative_to(SITE).parts[0] != "_static"}
+    assert built == {*PAGES, "index.html"}
+
+
+def test_search_finds_from_disk(visit):
+    page, complaints = visit("search.html?q=bound")
+    page.wait_for_selector("#search-results li a")
+    page.wait_for_function("!document.querySelector('#search-results').innerText.includes('Searching')")
+    assert complaints == []
+
+
+def test_menu_of_a_formula_opens(visit):
+    page, complaints = visit("book/notation.html")
+    page.evaluate("MathJax.startup.promise")
+    page.locator("mjx-container").first.click(button="right")
+    page.wait_for_selector(".CtxtMenu_MenuFrame")
+    assert complaints == []
+
+
+def test_figures_turn_with_the_page(visit):
+    """White paper becomes the dark page's own background, to a shade; the logo stays as it is."""
+    page, _ = visit(PAGES[0], "dark")
+    page.evaluate("""() => {
+        const canvas = document.createElement('canvas');
+        [canvas.width, canvas.height] = [600, 200];
+        const pen = canvas.getContext('2d');
+        pen.fillStyle = '#fff';
+        pen.fillRect(0, 0, 600, 200);
+        const figure = document.createElement('figure'), image = new Image();
+        image.src = canvas.toDataURL();
+        figure.append(image);
+        document.querySelector('.bd-article').prepend(figure);
+        return image.decode();
+    }""")
+    image = page.locator("figure img").first
+    shown = page.evaluate("""async png => {
+        const image = new Image();
+        image.src = 'data:image/png;base64,' + png;
+        await image.decode();
+        const pen = Object.assign(document.createElement('canvas'), {width: 9, height: 9}).getContext('2d');
+        pen.drawImage(image, -50, -50);
+        return [...pen.getImageData(4, 4, 1, 1).data].slice(0, 3);
+    }""", base64.b64encode(image.screenshot()).decode())  # fmt: skip
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert max(abs(a - b) for a, b in zip(shown, background, strict=True)) <= 1
+    assert page.evaluate("getComputedStyle(document.querySelector('.logo__image')).filter") == "none"
+
+
+DAMAGE = {  # what each finding looks like, done to a page that has none
+    "formula not rendered": "article.innerHTML += '<span class=math>\\\\(x\\\\)</span>'",
+    "formula with an error": "article.innerHTML += '<mjx-merror>Undefined control sequence</mjx-merror>'",
+    "broken image": "article.innerHTML += '<img alt=Lines src=\"data:image/png;base64,AAAA\">'",
+    "image without alt text": "article.innerHTML += '<img src=\"../_static/logo.svg\">'",
+    "figure without caption": "article.innerHTML += '<figure><figcaption> </figcaption></figure>'",
+    "outside a figure": "article.innerHTML += '<div class=cell_output><img alt=a src=\"../_static/logo.svg\"></div>'",
+    "id used twice": "article.innerHTML += '<p id=one></p><p id=one></p>'",
+    "no description": "document.querySelector('meta[name=description]').remove()",
+    "page is": "document.body.innerHTML += '<div style=\"width: 2000px; height: 9px\"></div>'",
+    "cut off": 'article.innerHTML += \'<div style="overflow: hidden"><pre style="width: 2000px">x</pre></div>\'',
+}
+
+
+@pytest.mark.parametrize("finding", DAMAGE)
+def test_damage_is_found(visit, finding):
+    page, _ = visit("book/references.html")
+    page.evaluate(f"() => {{ const article = document.querySelector('.bd-article'); {DAMAGE[finding]} }}")
+    page.wait_for_timeout(100)
+    assert any(finding in problem for problem in problems(page))
+
+
+COMPLAINTS = {
+    "console": "console.error('x')",
+    "script": "setTimeout(() => { throw new Error('x') })",
+    "failed": "document.body.append(Object.assign(new Image(), {src: 'missing.png'}))",
+    "external": "document.body.append(Object.assign(new Image(), {src: 'https://example.org/x.png'}))",
+}
+
+
+@pytest.mark.parametrize("kind", COMPLAINTS)
+def test_complaint_is_heard(visit, kind):
+    page, complaints = visit("book/references.html")
+    page.evaluate(f"() => {{ {COMPLAINTS[kind]} }}")
+    page.wait_for_timeout(300)
+    assert any(complaint.startswith(kind) for complaint in complaints)
