@@ -21,4 +21,6 @@ def glue(**values):
     for name, value in values.items():
         value = value if isinstance(value, str) else float(value)
         kind = "application/papermill.record/"
-        display({kind + "text/plain": repr(value)}, raw=True, metadata={"scrapbook": {"name": name, "mime_prefix": kind}})
+        display(
+            {kind + "text/plain": repr(value)}, raw=True, metadata={"scrapbook": {"name": name, "mime_prefix": kind}}
+        )

@@ -81,14 +81,14 @@ def fit(
 ):
     """Minimise a loss by Adam (Kingma and Ba 2015) and return the run's History.
 
-    loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)``, on the model's device; it
-    is shuffled every epoch and never leaves the device. schedule: ``schedule(optimizer, total_steps)`` gives a torch
-    learning-rate scheduler, stepped after every step; the default keeps lr. precision: ``torch.bfloat16`` evaluates
-    the loss under autocast (the parameters stay float32).
-    generator: of that device, for the shuffling and for the loss.
+    loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)`` on its device,
+    shuffled every epoch; it never leaves the device. generator: of that device, for the shuffling and for the loss.
+    schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step; without
+    one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32).
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
     before training). Ctrl-C stops early and keeps the history, with ``interrupted`` set.
-    Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good parameters.
+    Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
+    parameters. Raises ValueError for empty data, impossible settings, or data on another device.
     """
     device = next(model.parameters()).device
     if data.device != device:

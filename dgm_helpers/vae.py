@@ -76,8 +76,8 @@ class VAE(nn.Module):
     def grid_log_joint(self, points):
         """Decode a latent grid once; return the function that gives log p(x, z) of any images on it.
 
-        points: (n1, n2, L). The function maps (b, D) to (b, n1, n2), nats. All images share the decoded logits l(z), since
-        log p(x | z) = x . l(z) - sum_d log(1 + exp l_d(z)) needs one matrix product for each batch and nothing else.
+        points: (n1, n2, L). The function maps (b, D) to (b, n1, n2), nats. All images share the logits l(z): what
+        is left of log p(x | z) = x . l(z) - sum_d log(1 + exp l_d(z)) is one matrix product for each batch.
         """
         with torch.no_grad():
             logits = self.decoder(points.flatten(0, 1))

@@ -1,7 +1,7 @@
 """Trained parameters of the long runs: loaded if they are exactly this run's, trained otherwise.
 
 A file holds the parameters (safetensors) and, as text beside them, the run's fingerprint and history. The variable
-DGM_RETRAIN says what to do: ``auto`` (load if the fingerprint fits, else train), ``always``, or ``never`` (else an error).
+DGM_RETRAIN says what to do: ``auto`` (load if the fingerprint fits, else train), ``always`` train, or ``never``.
 """
 
 import hashlib
@@ -37,7 +37,9 @@ def read_weights(path):
             notes = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
         notes["fingerprint"], notes["history"]  # both must be there
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no weights file of this book ({error}); delete it to train again") from None
+        raise ValueError(
+            f"{path} is damaged or no weights file of this book ({error}); delete it to train again"
+        ) from None
     broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"{path} holds values that are not finite, in {', '.join(broken)}; delete it to train again")
@@ -65,8 +67,11 @@ def _save(path, model, fingerprint, history):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     notes = {"fingerprint": json.dumps(fingerprint, sort_keys=True), "history": json.dumps(history.as_dict())}
-    save_file(tensors, partial, metadata=notes)
-    os.replace(partial, path)
+    try:
+        save_file(tensors, partial, metadata=notes)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def fit_or_load(name, model, train, fingerprint):

@@ -71,7 +71,7 @@ def browser():
         try:
             browser = launch(playwright.chromium)
         except (Error, OSError, subprocess.TimeoutExpired) as error:
-            why = f"no browser: none of {', '.join(NAMES)} is there, nor could playwright fetch its own: {str(error)[:200]}"
+            why = f"no browser: none of {', '.join(NAMES)} is there, and playwright has none: {str(error)[:99]}"
             if os.environ.get("DGM_REQUIRE_BROWSER") == "1":
                 pytest.fail(why)
             pytest.skip(why)
@@ -124,6 +124,8 @@ def test_page_is_whole(visit, name, mode):
 
 
 def test_root_leads_to_the_landing_page(visit):
+    text = (SITE / "index.html").read_text()
+    assert all(part in text for part in ('<html lang="en">', "<title>", 'rel="icon"', 'name="description"'))
     page, complaints = visit("index.html")
     page.wait_for_url(f"**/{PAGES[0]}")
     page.wait_for_load_state("load")

@@ -2,8 +2,8 @@
 
     python tools/execute.py notebooks/vae/vae_2d.ipynb ...
 
-Progress bars and warnings (stderr) are not stored, and neither are timings, nor metadata of the machine. A notebook that
-fails is left as it was.
+Progress bars and warnings (stderr) are not stored, and neither are timings, nor metadata of the machine. A notebook
+that fails is left as it was.
 """
 
 import argparse
@@ -42,7 +42,11 @@ def tidy(notebook):
 def execute(path):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=None, kernel_name="python3", record_timing=False, resources={"metadata": {"path": path.parent}}
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": path.parent}},
     )
     client.execute()
     partial = path.with_suffix(".partial")

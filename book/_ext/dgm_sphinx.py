@@ -111,19 +111,6 @@ class TidyProofs(SphinxPostTransform):
                 first.parent.replace(first, [nodes.emphasis("", "Proof."), nodes.Text(first[len("Proof.") :])])
 
 
-class ScrollableTables(SphinxPostTransform):
-    """Put every table into a box that scrolls sideways, so that a wide one does not widen the page on a phone."""
-
-    default_priority = 501
-    formats = ("html",)
-
-    def run(self, **kwargs):
-        for table in list(self.document.findall(nodes.table)):
-            box = nodes.container("", classes=["table-scroll"])
-            table.replace_self(box)
-            box += table
-
-
 def describe(doctree, least=60, most=160):
     """The first paragraph that says something in words, cut at a word; None if there is none."""
     for paragraph in doctree.findall(nodes.paragraph):
@@ -183,7 +170,6 @@ def write_redirect(app, exception):
 def setup(app):
     app.add_directive("notebook-figure", NotebookFigure)
     app.add_post_transform(TidyProofs)
-    app.add_post_transform(ScrollableTables)
     app.add_css_file("dgm.css", priority=900)
     app.add_js_file(None, body=NO_SUMMARY_FROM_DISK, priority=900)
     app.connect("config-inited", self_contained)
