@@ -83,8 +83,8 @@ def fit(
 
     loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)`` on its device,
     shuffled every epoch; it never leaves the device. generator: of that device, for the shuffling and for the loss.
-    schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step; without
-    one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32).
+    schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step;
+    without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32).
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
     before training). Ctrl-C stops early and keeps the history, with ``interrupted`` set.
     Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
