@@ -44,9 +44,10 @@ WIDTH = """() => {
   for (const e of article.querySelectorAll(parts)) {
     if (e.closest('mjx-assistive-mml') || e.getBoundingClientRect().right <= width + 1) continue;
     let box = e;
-    while (box !== article && !scrolls(box)) box = box.parentElement;
-    const outside = box === article || box.getBoundingClientRect().right > width + 1;
-    if (outside) found.push(`cut off: ${e.outerHTML.slice(0, 150)}`);
+    // a wide formula may sit in a table that scrolls
+    const shows = b => scrolls(b) && b.getBoundingClientRect().right <= width + 1;
+    while (box !== article && !shows(box)) box = box.parentElement;
+    if (box === article) found.push(`cut off: ${e.outerHTML.slice(0, 150)}`);
   }
   return found;
 }"""
