@@ -96,3 +96,23 @@ def test_a_bound_that_is_not_finite_stops_the_run_before_it_reaches_the_paramete
     with pytest.raises(FloatingPointError, match="the bound became nan at step 3"):
         fit_flow(flow, breaks, num_steps=10, num_samples=4, lr=0.01)
     assert torch.isfinite(flow.layers[0].log_scale).all()
+
+
+@pytest.mark.parametrize("num_samples", [0, 1, 5, -2])
+def test_pairs_need_an_even_number(num_samples):
+    with pytest.raises(ValueError, match=f"expected an even num_samples, for antithetic pairs, got {num_samples}"):
+        fit_flow(Scaling(2), log_joint, num_steps=1, num_samples=num_samples, lr=0.1)
+
+
+def test_each_step_sees_antithetic_pairs_drawn_afresh():
+    seen = []
+
+    def recording(theta):
+        seen.append(theta.detach().clone())
+        return log_joint(theta)
+
+    fit_flow(Scaling(2), recording, num_steps=2, num_samples=6, lr=1e-9, generator=torch.Generator().manual_seed(0))
+    for points in seen:
+        assert points.shape == (6, 2)
+        torch.testing.assert_close(points[:3], -points[3:])
+    assert (seen[0] - seen[1]).abs().min() > 1e-3
