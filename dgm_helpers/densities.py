@@ -49,7 +49,7 @@ def log_bernoulli(x, logits):
     r"""Log-probability of independent bits, :math:`\sum_d x_d \ell_d - \log(1 + e^{\ell_d})`.
 
     x, logits: ``(..., D)``, broadcast together. Returns ``(...)``, nats. A log-probability for x in {0, 1} only; for x
-    in between it is a cross-entropy, which no density of x normalises. Raises ValueError if the shapes do not broadcast.
+    in between it is a cross-entropy, which no density of x normalises. Raises ValueError as above.
     """
     _common_shape(x=x, logits=logits)
     return (x * logits - softplus(logits)).sum(-1)

@@ -59,13 +59,32 @@ class _LastGood:
         )
 
 
+def one_cycle(peak):
+    """A schedule for ``fit``: the learning rate rises to ``peak``, then falls almost to 0 (Smith and Topin 2019)."""
+    return lambda optimizer, total_steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
+
+
 def fit(
-    model, loss, data, *, epochs, batch_size, lr=1e-3, generator=None, evaluate=None, evaluate_at=(), progress=True
+    model,
+    loss,
+    data,
+    *,
+    epochs,
+    batch_size,
+    lr=1e-3,
+    schedule=None,
+    precision=torch.float32,
+    generator=None,
+    evaluate=None,
+    evaluate_at=(),
+    progress=True,
 ):
     """Minimise a loss by Adam (Kingma and Ba 2015) and return the run's History.
 
     loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)`` on its device,
     shuffled every epoch; it never leaves the device. generator: of that device, for the shuffling and for the loss.
+    schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step;
+    without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32).
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
     before training). Ctrl-C stops early and keeps the history, with ``interrupted`` set.
     Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
@@ -80,6 +99,7 @@ def fit(
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     history, last_good, started = History(), _LastGood(model), time.perf_counter()
     steps = -(-len(data) // batch_size)
+    scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
     bar = tqdm(total=epochs * steps, unit="step", disable=not progress, leave=False, dynamic_ncols=True)
 
     def record(epoch):
@@ -94,9 +114,12 @@ def fit(
             losses, sizes, seen = [], [], 0
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
-                value = loss(model, data[rows], generator)
+                with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+                    value = loss(model, data[rows], generator)
                 value.backward()
                 optimizer.step()
+                if scheduler is not None:
+                    scheduler.step()
                 losses.append(value.detach())
                 sizes.append(len(rows))
                 if len(losses) - seen == BLOCK or len(losses) == steps:

@@ -1,5 +1,7 @@
 """The training loop: what it minimises, what it records, and how it fails."""
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -115,7 +117,11 @@ def test_interrupting_keeps_the_history():
 
 
 def test_the_progress_bar_shows_the_loss(capsys):
-    run(Mean(), epochs=30, progress=True)
+    def slow(model, batch, generator):  # the bar is redrawn ten times a second at most
+        time.sleep(0.01)
+        return squares(model, batch, generator)
+
+    run(Mean(), slow, epochs=30, progress=True)
     assert "loss=" in capsys.readouterr().err
 
 
