@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SITE   := _build/html/index.html
 NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
-# one thread for each of the two test workers; also what makes re-execution reproducible
+# one thread for each of the two test workers, as in tools/execute.py: re-execution is then reproducible
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED=0
 
 .DEFAULT_GOAL := help
@@ -36,8 +36,8 @@ book: site  ## build the site into _build/html from the outputs stored in the no
 	@echo "The book is built. Open file://$(abspath $(SITE))"
 
 test: site  ## unit tests, every notebook re-executed and compared, the built site opened in a browser
-	$(TEST_ENV) $(BIN)/python -m pytest tests notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
-	  -n 2 --dist loadfile --durations=10
+	$(TEST_ENV) $(BIN)/python -m pytest notebooks tests --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
+	  -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 fast: $(READY)  ## unit tests only
 	$(BIN)/python -m pytest tests -m "not site"

@@ -81,8 +81,8 @@ def fit(
 ):
     """Minimise a loss by Adam (Kingma and Ba 2015) and return the run's History.
 
-    loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)`` on its device,
-    shuffled every epoch; it never leaves the device. generator: of that device, for the shuffling and for the loss.
+    loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)``, shuffled every
+    epoch; it is on the model's device and never leaves it. generator: of that device, for shuffling and for the loss.
     schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step;
     without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32).
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is

@@ -71,7 +71,7 @@ def test_evaluations_happen_at_the_epochs_asked_for_without_gradients():
     assert history.column("value")[0] == 3.0
 
 
-@pytest.mark.parametrize("bad_step", [1, 2, BLOCK, BLOCK + 1, BLOCK + 7])
+@pytest.mark.parametrize("bad_step", [1, 2, BLOCK, BLOCK + 1, BLOCK + 7, 2 * BLOCK + 1, 51])  # 50 steps an epoch
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_named_and_good_parameters_are_kept(bad_step, value):
     model, steps = Mean(), []
@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite_is_named_and_good_parameters_are_kept(bad_ste
         return loss * value if len(steps) == bad_step else loss
 
     with pytest.raises(FloatingPointError, match=rf"the loss became (nan|inf) at step {bad_step};"):
-        run(model, breaks)
+        run(model, breaks, data=torch.arange(50.0), batch_size=1)
     kept = float(model.value.detach())
     assert kept in steps[: max(1, bad_step - 1)]  # parameters that gave a finite loss, or the start
     assert torch.isfinite(squares(model, DATA, None))

@@ -19,7 +19,7 @@ from sphinx.util.fileutil import copy_asset
 REDIRECT = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8" /><title>{title}</title>
 <meta name="description" content="{title}: executable solutions to course assignments" />
-<meta http-equiv="refresh" content="0; url={landing}" /><link rel="icon" href="_static/favicon.svg" />
+<meta http-equiv="refresh" content="0; url={landing}" /><link rel="icon" href="data:," />
 </head><body><a href="{landing}">{title}</a></body></html>
 """
 # a browser refuses to fetch the result pages' text from disk, an error in the console for each result
