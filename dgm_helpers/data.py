@@ -1,6 +1,7 @@
-"""The real MNIST in memory, and its binarisations."""
+"""The real MNIST in memory, its binarisations, and the banana: the data sets of the book."""
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -89,3 +90,28 @@ def binarise(images, generator=None):
 def fixed_binarisation(images, seed=0):
     """One draw of ``binarise`` that is the same on every machine: drawn on the CPU from its own seed."""
     return torch.bernoulli(images.cpu(), generator=torch.Generator().manual_seed(seed)).to(images.device)
+
+
+BANANA_SIZE, BANANA_MEAN, BANANA_STD = 100, 1.1179132108624679, 1.9120406866588326  # the course's data; ddof = 0
+
+
+def banana_data(seed=0):
+    """The banana's observations: normals standardised to the course's mean and deviation; ``(100,)``, float64."""
+    y = torch.randn(BANANA_SIZE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    y = (y - y.mean()) / y.std(correction=0)
+    return BANANA_MEAN + BANANA_STD * y
+
+
+def banana_log_joint(theta):
+    r"""Log-joint of :math:`y_i \sim \mathcal N(\theta_1 + \theta_2^2, 2^2)`, i = 1..100, under a N(0, I) prior.
+
+    theta: ``(..., 2)``. Returns ``(...)``, nats, normalised over y and theta. The observations enter only by their mean
+    and deviation, :math:`\sum_i (y_i - m)^2 = n(s^2 + (\bar y - m)^2)`. Raises ValueError for another last axis.
+    """
+    if theta.shape[-1:] != (2,):
+        raise ValueError(f"expected theta of shape (..., 2), got {tuple(theta.shape)}")
+    n, noise_var = BANANA_SIZE, 4.0
+    constant = -0.5 * n * (math.log(2 * math.pi * noise_var) + BANANA_STD**2 / noise_var) - math.log(2 * math.pi)
+    theta_1, theta_2 = theta.unbind(-1)
+    residual = BANANA_MEAN - theta_1 - theta_2**2
+    return constant - 0.5 * n / noise_var * residual**2 - 0.5 * (theta_1**2 + theta_2**2)
