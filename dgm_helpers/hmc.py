@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-BLOCK = 4  # transitions per call of the compiled function: more of them run faster and compile longer
+UNROLLED = 64  # leapfrog steps, about, in one call of the compiled function: more run faster and compile longer
 
 
 class HMCResult(NamedTuple):
@@ -35,7 +35,7 @@ def leapfrog(log_density, position, momentum, *, step_size, num_steps):
 
     Each step is :math:`p \leftarrow p + \tfrac\epsilon2\nabla\log\pi(q)`, :math:`q \leftarrow q + \epsilon p`, and the
     first again; half steps that meet are taken as one. position, momentum: ``(C, D)``; log_density, unnormalised, maps
-    ``(C, D)`` to ``(C,)`` row by row. Returns the new pair. Neal (2011), section 2.3.
+    ``(C, D)`` to ``(C,)`` row by row. Returns the new pair. Neal (2011), section 5.2.3.
     """
     momentum = momentum + 0.5 * step_size * _gradient(log_density, position)
     for _ in range(num_steps - 1):
@@ -129,7 +129,7 @@ def sample_hmc(
     want of a C++ compiler say, the sampler runs without. Returns an HMCResult. A trajectory whose energy at the end is
     not finite (a NaN gradient on the way, an overflow, zero density) is rejected and counted, with one warning.
     Raises ValueError if the log-density or its gradient is not finite at the start, shapes do not fit, or a step size
-    or count is out of range. Duane et al. (1987); Neal (2011), section 3.2.
+    or count is out of range. Duane et al. (1987); Neal (2011), section 5.3.2.
     """
     step_size = torch.as_tensor(step_size, dtype=getattr(start, "dtype", None), device=getattr(start, "device", None))
     counts = {"num_steps": (num_steps, 1), "num_samples": (num_samples, 1), "num_warmup": (num_warmup, 0)}
@@ -139,9 +139,10 @@ def sample_hmc(
     advance = _fused() if compile else _transitions
     samples, accepted, nonfinite = [], 0, 0
     total = num_warmup + num_samples
-    for first in range(0, total, BLOCK):  # whole blocks of random numbers: a longer run begins like a shorter one
-        momenta = torch.randn(BLOCK, D, C, generator=generator, dtype=start.dtype, device=start.device)
-        log_u = torch.rand(BLOCK, C, generator=generator, dtype=start.dtype, device=start.device).log()
+    block = max(1, UNROLLED // num_steps)
+    for first in range(0, total, block):  # whole blocks of random numbers: a longer run begins like a shorter one
+        momenta = torch.randn(block, D, C, generator=generator, dtype=start.dtype, device=start.device)
+        log_u = torch.rand(block, C, generator=generator, dtype=start.dtype, device=start.device).log()
         positions, log_p, moved, finite = advance(log_density, position, log_p, momenta, log_u, step_size, num_steps)
         position = positions[-1].T
         kept = slice(max(0, num_warmup - first), total - first)

@@ -290,7 +290,7 @@ def test_an_error_of_the_density_comes_through(monkeypatch):
 
 
 def test_compiled_equals_eager(monkeypatch):
-    monkeypatch.setattr(hmc, "BLOCK", 1)
+    monkeypatch.setattr(hmc, "UNROLLED", 2)
     expected, result = run_compiled(num_steps=2), run_compiled(num_steps=2, compile=True)
     torch.testing.assert_close(result.samples, expected.samples, rtol=0, atol=1e-10)
     assert torch.equal(result.accept_rate, expected.accept_rate)
