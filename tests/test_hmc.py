@@ -208,12 +208,18 @@ def test_nan_on_the_way_is_rejected_counted_and_warned_of_once():
     assert abs(chains.mean() + density / mass) < 4.5 * chains.std() / 500**0.5
 
 
-def test_zero_density_and_overflow_are_rejections():
+def test_zero_or_infinite_density_and_overflow_are_rejections():
     def half_zero(q):
         return torch.where(q[..., 0] < 1, gaussian(q), -torch.inf)
 
     with pytest.warns(RuntimeWarning, match="rejected"):
         result = sample_hmc(half_zero, torch.zeros(50, 1), step_size=0.2, num_steps=5, num_samples=100)
+    assert (result.samples < 1).all()
+    def pole(q):  # an infinite density is no place to go to, either
+        return torch.where(q[..., 0] < 1, gaussian(q), torch.inf)
+
+    with pytest.warns(RuntimeWarning, match="rejected"):
+        result = sample_hmc(pole, torch.zeros(50, 1), step_size=0.2, num_steps=5, num_samples=100)
     assert (result.samples < 1).all()
     with pytest.warns(RuntimeWarning, match="250 of 250"):
         result = sample_hmc(gaussian, torch.ones(50, 1), step_size=9.0, num_steps=60, num_samples=4, num_warmup=1)
