@@ -137,19 +137,20 @@ def sample_hmc(
     C, D = start.shape
     position = start.detach().T.contiguous().T
     advance = _fused() if compile else _transitions
-    samples, accepted, nonfinite = [], 0, 0
+    samples, accepted, finite = [], [], []
     total = num_warmup + num_samples
     block = max(1, UNROLLED // num_steps)
     for first in range(0, total, block):  # whole blocks of random numbers: a longer run begins like a shorter one
         momenta = torch.randn(block, D, C, generator=generator, dtype=start.dtype, device=start.device)
         log_u = torch.rand(block, C, generator=generator, dtype=start.dtype, device=start.device).log()
-        positions, log_p, moved, finite = advance(log_density, position, log_p, momenta, log_u, step_size, num_steps)
+        positions, log_p, moved, sound = advance(log_density, position, log_p, momenta, log_u, step_size, num_steps)
         position = positions[-1].T
-        kept = slice(max(0, num_warmup - first), total - first)
-        samples.append(positions[kept])
-        accepted = accepted + moved[kept].sum(0)
-        nonfinite = nonfinite + (~finite[: total - first]).sum(0)
+        samples.append(positions[max(0, num_warmup - first) : total - first])
+        accepted.append(moved)
+        finite.append(sound)
+    accept_rate = torch.cat(accepted)[num_warmup:total].to(start.dtype).mean(0)
+    nonfinite = (~torch.cat(finite)[:total]).sum(0)
     if nonfinite.any():
         message = f"{int(nonfinite.sum())} of {total * C} trajectories ended where the energy is not finite: rejected"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
-    return HMCResult(torch.cat(samples).permute(2, 0, 1), accepted / num_samples, nonfinite)
+    return HMCResult(torch.cat(samples).permute(2, 0, 1), accept_rate, nonfinite)

@@ -215,6 +215,7 @@ def test_zero_or_infinite_density_and_overflow_are_rejections():
     with pytest.warns(RuntimeWarning, match="rejected"):
         result = sample_hmc(half_zero, torch.zeros(50, 1), step_size=0.2, num_steps=5, num_samples=100)
     assert (result.samples < 1).all()
+
     def pole(q):  # an infinite density is no place to go to, either
         return torch.where(q[..., 0] < 1, gaussian(q), torch.inf)
 
