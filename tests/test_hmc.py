@@ -292,6 +292,7 @@ def test_without_a_compiler_it_still_runs(monkeypatch):
         calls.append(1)
         raise torch._inductor.exc.InvalidCxxCompiler
 
+    monkeypatch.setattr(hmc, "UNROLLED", 4)  # several blocks
     expected = run_compiled(num_samples=20)
     monkeypatch.setattr(hmc, "_compiled", lambda: no_compiler)
     result = run_compiled(num_samples=20, compile=True)
