@@ -116,3 +116,16 @@ def test_each_step_sees_antithetic_pairs_drawn_afresh():
         assert points.shape == (6, 2)
         torch.testing.assert_close(points[:3], -points[3:])
     assert (seen[0] - seen[1]).abs().min() > 1e-3
+
+
+def test_steps_grow_then_vanish_with_the_one_cycle_schedule():
+    flow, path = Scaling(2), []
+
+    def recording(theta):
+        path.append(flow.log_scale.detach().clone())
+        return 100 * log_joint(theta)  # Adam's steps are about the learning rate, whatever the scale
+
+    fit_flow(flow, recording, num_steps=50, num_samples=10, lr=1e-3, generator=torch.Generator().manual_seed(0))
+    steps = torch.stack(path).diff(dim=0).abs().amax(1)
+    assert steps[-1] < 0.05 * steps.max()
+    assert steps[0] < 0.1 * steps.max()
