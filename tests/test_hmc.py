@@ -126,6 +126,20 @@ def test_moments_of_a_gaussian():
         assert (chains.std(0) / 400**0.5 < 0.05 * sd**2 + 0.02).all()
 
 
+def test_a_wrong_gradient_costs_acceptance_not_correctness():
+    def wrong(q):  # the value of a standard normal, twice its slope and a little more
+        slope = 2 * gaussian(q) + 0.3 * q.sum(-1)
+        return gaussian(q).detach() + slope - slope.detach()
+
+    result = sample_hmc(
+        wrong, normal(4000, 1), step_size=0.4, num_steps=3, num_samples=100, num_warmup=50, generator=seeded(24)
+    )
+    assert 0.5 < result.accept_rate.mean() < 0.95
+    for power, exact in ((1, 0), (2, 1)):
+        chains = (result.samples**power).mean((1, 2))
+        assert abs(chains.mean() - exact) < 4.5 * chains.std() / 4000**0.5
+
+
 def test_a_quarter_turn_gives_independent_draws():
     """Path length pi/2 turns q into p on a standard normal: n draws have the effective sample size n."""
     result = sample_hmc(
@@ -278,6 +292,7 @@ def test_without_a_compiler_it_still_runs(monkeypatch):
         calls.append(1)
         raise torch._inductor.exc.InvalidCxxCompiler
 
+    monkeypatch.setattr(hmc, "UNROLLED", 4)  # several blocks
     expected = run_compiled(num_samples=20)
     monkeypatch.setattr(hmc, "_compiled", lambda: no_compiler)
     result = run_compiled(num_samples=20, compile=True)
