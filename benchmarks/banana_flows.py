@@ -1,0 +1,116 @@
+"""B3: time for each flow to reach the usual course code's final exact KL; time of 10 000 draws, flows and HMC."""
+
+import copy
+
+import numpy as np
+import torch
+
+from benchmarks.timing import in_turn, print_table, seconds
+from dgm_helpers.data import banana_data, banana_log_joint
+from dgm_helpers.flows import AdditiveCoupling, AffineCoupling, Flow, Planar, Scaling
+from dgm_helpers.hmc import sample_hmc
+from dgm_helpers.quadrature import grid_2d, log_integral
+from dgm_helpers.variational import fit_flow, log_weight
+
+COURSE_STEPS, TIMED_STEPS, SAMPLES, HIDDEN = 10_000, 300, 100, (32, 32)
+COURSE_KL = {"planar": 0.18, "NICE": 0.056, "RealNVP": 0.017}  # its exact KL after COURSE_STEPS, measured once
+PEAK_LR = {"planar": 4e-2, "NICE": 2e-2, "RealNVP": 1e-2}
+STEPS = (250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 10_000)  # lengths of our run, tried in this order
+SEEDS = range(3)  # a length counts if the median of these runs reaches the target
+
+
+def make(name):
+    if name == "planar":
+        return Flow([Planar(2) for _ in range(8)], 2)
+    if name == "NICE":
+        couplings = [AdditiveCoupling(2, hidden=HIDDEN, flip=k % 2 == 1) for k in range(8)]
+        return Flow([*couplings, Scaling(2)], 2)
+    return Flow([AffineCoupling(2, hidden=HIDDEN, flip=k % 2 == 1) for k in range(4)], 2)
+
+
+def course_training(name, y):
+    """The usual loop: every observation for every sample, numpy noise, plain Adam, the loss read at each step."""
+    flow, rng = make(name), np.random.default_rng(0)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3)
+    base = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+
+    def steps(number=TIMED_STEPS):
+        losses = []
+        for _ in range(number):
+            z = torch.from_numpy(rng.standard_normal((SAMPLES, 2))).float()
+            theta, log_det = flow(z)
+            mean = (theta[:, 0] + theta[:, 1] ** 2).unsqueeze(1)
+            log_lik = torch.distributions.Normal(mean, 2.0).log_prob(y.unsqueeze(0)).sum(1)
+            loss = -(log_lik + base.log_prob(theta) - base.log_prob(z) + log_det).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+
+    return steps
+
+
+def our_training(name, num_steps, seed):
+    torch.manual_seed(seed)
+    flow, generator = make(name), torch.Generator().manual_seed(seed)
+    fit_flow(flow, banana_log_joint, num_steps=num_steps, num_samples=SAMPLES, lr=PEAK_LR[name], generator=generator)
+    return flow
+
+
+@torch.no_grad()
+def exact_kl(flow, log_evidence):
+    z = torch.randn(100_000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1234))
+    return log_evidence - float(log_weight(copy.deepcopy(flow).double(), banana_log_joint, z).mean())
+
+
+def shortest(name, log_evidence):
+    """The least number of steps in STEPS whose runs reach the course code's KL, and their median KL; or None."""
+    for num_steps in STEPS:
+        kls = sorted(exact_kl(our_training(name, num_steps, seed), log_evidence) for seed in SEEDS)
+        if kls[len(kls) // 2] <= COURSE_KL[name]:
+            return num_steps, kls[len(kls) // 2]
+    return None, kls[len(kls) // 2]
+
+
+def training():
+    log_evidence = float(log_integral(banana_log_joint(grid_2d((-8, -4), (4, 4), 0.02, dtype=torch.float64)), 0.02))
+    y = banana_data().float()
+    rows = [["flow", "exact KL to reach", "usual code (s)", "our steps", "our KL", "ours (s)", "ratio"]]
+    for name, target in COURSE_KL.items():
+        num_steps, reached = shortest(name, log_evidence)
+        if num_steps is None:
+            rows.append([name, f"{target}", "", "not reached", f"{reached:.4f}", "", ""])
+            continue
+        ours, part = in_turn(lambda n=name, s=num_steps: our_training(n, s, 0), course_training(name, y))
+        course = part * COURSE_STEPS / TIMED_STEPS
+        cells = [f"{target}", f"{course:.1f}", f"{num_steps}", f"{reached:.4f}", f"{ours:.2f}", f"{course / ours:.1f}"]
+        rows.append([name, *cells])
+    print_table(
+        f"B3 flows, time to the usual course code's final KL ({TIMED_STEPS} of its {COURSE_STEPS} steps timed, scaled)",
+        rows,
+    )
+
+
+def drawing():
+    """Training of the compared flows (500 of 10 000 steps timed, scaled; one start) and 10 000 draws of each."""
+    start = 0.5 * torch.randn(1000, 2, dtype=torch.float64)
+
+    def hmc():
+        sample_hmc(banana_log_joint, start, step_size=0.04, num_steps=40, num_samples=200, num_warmup=200)
+
+    @torch.no_grad()
+    def draw(flow):
+        return flow.sample(10_000)
+
+    rows = [["", "training (s)", "10 000 draws (s)"]]
+    for name in COURSE_KL:
+        flow = make(name)
+        part, took = in_turn(lambda n=name: our_training(n, 500, 0), lambda f=flow: draw(f))
+        rows.append([name, f"{20 * part:.1f}", f"{took:.4f}"])
+    rows.append(["HMC, 1000 chains: 200 dropped, then every 20th of 200", "", f"{seconds(hmc):.2f}"])
+    print_table("B3, training for 10 000 steps and sampling time per 10 000 draws", rows)
+
+
+def main():
+    training()
+    drawing()
