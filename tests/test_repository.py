@@ -188,15 +188,15 @@ def test_every_anchor_of_the_assignments_exists():
 
 
 def package_hosts():
-    """Hosts of the package index that this machine is set up to use, where it is not the public one."""
+    """Hosts of the package index that this machine is set up to use, if it was told of one."""
     set_up = [
         value
         for name, value in os.environ.items()
-        if re.fullmatch(r"(PIP|UV)_.*INDEX.*|.*npm_config_registry", name, re.I)
+        if re.fullmatch(r"(PIP|UV)_.*INDEX.*|.*config_registry", name, re.I)
     ]
     asked = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
     hosts = re.findall(r"https?://(?:[^/@\s]*@)?([\w.-]+)", " ".join([*set_up, asked.stdout]))
-    return set(hosts) - {"pypi.org", "registry.npmjs.org", "localhost", "127.0.0.1"}
+    return set(hosts) - {"localhost", "127.0.0.1"}
 
 
 def machine_traces(text, hosts=frozenset()):
