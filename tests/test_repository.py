@@ -190,9 +190,7 @@ def test_every_anchor_of_the_assignments_exists():
 def package_hosts():
     """Hosts of the package index that this machine is set up to use, if it was told of one."""
     set_up = [
-        value
-        for name, value in os.environ.items()
-        if re.fullmatch(r"(PIP|UV)_.*INDEX.*|.*config_registry", name, re.I)
+        value for name, value in os.environ.items() if re.fullmatch(r"(PIP|UV)_.*INDEX.*|.*config_registry", name, re.I)
     ]
     asked = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
     hosts = re.findall(r"https?://(?:[^/@\s]*@)?([\w.-]+)", " ".join([*set_up, asked.stdout]))
@@ -226,4 +224,4 @@ def test_no_file_speaks_of_a_machine():
 def test_traces_are_found(place):
     assert machine_traces(json.dumps({"text": f"File /{place}"})) != []
     assert machine_traces("http://host.example/simple", {"host.example"}) == ["host.example"]
-    assert machine_traces("see docs/work/x, ~/root/x and a/tmp/abc") == []
+    assert machine_traces(f"see docs/{place}") == []  # a relative path is nobody's machine
