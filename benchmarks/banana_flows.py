@@ -1,6 +1,9 @@
 """B3: time for each flow to reach the usual course code's final exact KL; time of 10 000 draws, flows and HMC."""
 
 import copy
+import json
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +19,7 @@ COURSE_STEPS, TIMED_STEPS, SAMPLES, HIDDEN = 10_000, 300, 100, (32, 32)
 COURSE_KL = {"planar": 0.18, "NICE": 0.056, "RealNVP": 0.017}  # its exact KL after COURSE_STEPS, measured once
 PEAK_LR = {"planar": 4e-2, "NICE": 2e-2, "RealNVP": 1e-2}
 STEPS = (250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 10_000)  # lengths of our run, tried in this order
+RECORD = Path(__file__).with_suffix(".json")
 SEEDS = range(3)  # a length counts if the median of these runs reaches the target
 
 
@@ -102,13 +106,17 @@ def drawing():
     def draw(flow):
         return flow.sample(10_000)
 
-    rows = [["", "training (s)", "10 000 draws (s)"]]
+    rows, record = [["", "training (s)", "10 000 draws (s)"]], {}
     for name in COURSE_KL:
         flow = make(name)
         part, took = in_turn(lambda n=name: our_training(n, 500, 0), lambda f=flow: draw(f))
         rows.append([name, f"{20 * part:.1f}", f"{took:.4f}"])
-    rows.append(["HMC, 1000 chains: 200 dropped, then every 20th of 200", "", f"{seconds(hmc):.2f}"])
+        record |= {f"training_{name.lower()}": 20 * part, f"drawing_{name.lower()}": took}
+    record["drawing_hmc"] = seconds(hmc)
+    rows.append(["HMC, 1000 chains: 200 dropped, then every 20th of 200", "", f"{record['drawing_hmc']:.2f}"])
     print_table("B3, training for 10 000 steps and sampling time per 10 000 draws", rows)
+    record["where"] = f"{torch.get_num_threads()} CPU thread(s) of {os.cpu_count()} cores, torch {torch.__version__}"
+    RECORD.write_text(json.dumps(record, indent=2) + "\n")  # the comparison notebook quotes it
 
 
 def main():
