@@ -96,7 +96,7 @@ def fit(
     if len(data) == 0 or batch_size < 1 or epochs < 0:
         raise ValueError(f"expected data, batch_size >= 1 and epochs >= 0, got {len(data)=}, {batch_size=}, {epochs=}")
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)  # fused: one kernel for all parameters
     history, last_good, started = History(), _LastGood(model), time.perf_counter()
     steps = -(-len(data) // batch_size)
     scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None

@@ -1,7 +1,9 @@
-"""A variational autoencoder for binary data, written as its equations: encoder, decoder, bound.
+"""A variational autoencoder, written as its equations: encoder, decoder, bound.
 
 B is the batch, D the number of pixels, L the latent dimension, K the number of draws per example.
 """
+
+import itertools
 
 import torch
 from torch import nn
@@ -16,38 +18,61 @@ from dgm_helpers.densities import (
 )
 
 
-class MLPEncoder(nn.Module):
-    """One ReLU hidden layer from an image to the mean and log-variance of q(z | x): (..., D) -> two of (..., L)."""
+def mlp(widths, activation=nn.ReLU):
+    """Linear layers of these widths, input and output included, with an activation between them."""
+    layers = []
+    for i, (a, b) in enumerate(itertools.pairwise(widths)):
+        layers += [activation(), nn.Linear(a, b)] if i else [nn.Linear(a, b)]
+    return nn.Sequential(*layers)
 
-    def __init__(self, data_dim, hidden, latent_dim):
+
+def _widths(hidden):
+    return [hidden] if isinstance(hidden, int) else list(hidden)
+
+
+class MLPEncoder(nn.Module):
+    """From an image to the mean and log-variance of q(z | x): (..., D) -> two of (..., L).
+
+    hidden: the width of one hidden layer, or a list of widths.
+    """
+
+    def __init__(self, data_dim, hidden, latent_dim, *, activation=nn.ReLU):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(data_dim, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent_dim))
+        self.body = mlp([data_dim, *_widths(hidden), 2 * latent_dim], activation)
 
     def forward(self, x):
         return self.body(x).chunk(2, dim=-1)
 
 
 class MLPDecoder(nn.Module):
-    """One ReLU hidden layer from a latent point to the log-odds of every pixel: (..., L) -> (..., D)."""
+    """From a latent point to one parameter for each pixel, such as its log-odds: (..., L) -> (..., D).
 
-    def __init__(self, latent_dim, hidden, data_dim):
+    hidden: the width of one hidden layer, or a list of widths, from the latent side.
+    """
+
+    def __init__(self, latent_dim, hidden, data_dim, *, activation=nn.ReLU):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, data_dim))
+        self.body = mlp([latent_dim, *_widths(hidden), data_dim], activation)
 
     def forward(self, z):
         return self.body(z)
 
 
 class VAE(nn.Module):
-    """p(z) = N(0, I), p(x | z) = Bernoulli(decoder(z)), q(z | x) = N(encoder(x)). Kingma and Welling (2014)."""
+    """p(z) = N(0, I), p(x | z) = Bernoulli(decoder(z)), q(z | x) = N(encoder(x)). Kingma and Welling (2014).
 
-    def __init__(self, encoder, decoder, latent_dim):
+    log_likelihood: ``log p(x | z)`` as a function of x and the decoder's output, (..., D) and (..., D) -> (...), nats;
+    the Bernoulli's unless another is given.
+    """
+
+    def __init__(self, encoder, decoder, latent_dim, *, log_likelihood=log_bernoulli):
         super().__init__()
         self.encoder, self.decoder, self.latent_dim = encoder, decoder, latent_dim
+        self.log_likelihood = log_likelihood
 
     def log_joint(self, x, z):
         """log p(x, z) = log p(x | z) + log p(z): (B, D) and (..., B, L) -> (..., B), nats."""
-        return log_bernoulli(x, self.decoder(z)) + log_standard_normal(z)
+        return self.log_likelihood(x, self.decoder(z)) + log_standard_normal(z)
 
     def log_weights(self, x, num_samples, *, generator=None):
         """log w = log p(x, z) - log q(z | x) at K draws from q: (B, D) -> (K, B), nats.
@@ -65,10 +90,10 @@ class VAE(nn.Module):
         """
         mu, log_var = self.encoder(x)
         z = sample_normal(mu, log_var, generator=generator)
-        return log_bernoulli(x, self.decoder(z)) - kl_standard_normal(mu, log_var)
+        return self.log_likelihood(x, self.decoder(z)) - kl_standard_normal(mu, log_var)
 
     def sample(self, n, *, generator=None):
-        """Logits of n images generated from the prior, z ~ N(0, I): (n, D)."""
+        """Decoder outputs (logits, or means) of n images generated from the prior, z ~ N(0, I): (n, D)."""
         weight = next(self.parameters())
         z = torch.randn(n, self.latent_dim, generator=generator, dtype=weight.dtype, device=weight.device)
         return self.decoder(z)
@@ -78,7 +103,10 @@ class VAE(nn.Module):
 
         points: (n1, n2, L). The function maps (b, D) to (b, n1, n2), nats. All images share the logits l(z): what
         is left of log p(x | z) = x . l(z) - sum_d log(1 + exp l_d(z)) is one matrix product for each batch.
+        Raises ValueError for a likelihood that is not the Bernoulli's.
         """
+        if self.log_likelihood is not log_bernoulli:
+            raise ValueError(f"grid_log_joint is for log_bernoulli, this model has {self.log_likelihood}")
         with torch.no_grad():
             logits = self.decoder(points.flatten(0, 1))
             constant = log_standard_normal(points).flatten() - softplus(logits).sum(-1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dgm_helpers.bounds import elbo, iwae
-from dgm_helpers.densities import kl_standard_normal, log_bernoulli, log_standard_normal
+from dgm_helpers.densities import kl_standard_normal, log_bernoulli, log_normal, log_standard_normal
 from dgm_helpers.quadrature import grid_2d, log_evidence, log_integral
 from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
 
@@ -56,8 +56,6 @@ def test_the_bound_falls_short_by_the_kl_to_the_posterior(model, x):
     points = grid_2d(-9, 9, SPACING, dtype=torch.float64)
     log_joint = model.grid_log_joint(points)(x)
     mu, log_var = model.encoder(x)
-    from dgm_helpers.densities import log_normal
-
     log_q = log_normal(points, mu[:, None, None], log_var[:, None, None])
     posterior = log_joint - log_integral(log_joint, SPACING)[:, None, None]
     kl = (log_q.exp() * (log_q - posterior)).sum((1, 2)) * SPACING**2
@@ -95,3 +93,32 @@ def test_every_parameter_gets_a_gradient(model, x):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_hidden_layers_and_activation():
+    encoder = MLPEncoder(D, [9, 5], 2, activation=torch.nn.Tanh)
+    assert [type(layer).__name__ for layer in encoder.body] == ["Linear", "Tanh", "Linear", "Tanh", "Linear"]
+    assert [tuple(p.shape) for p in encoder.parameters()] == [(9, D), (9,), (5, 9), (5,), (4, 5), (4,)]
+    assert MLPDecoder(2, [5, 9], D)(torch.zeros(3, 2)).shape == (3, D)
+
+
+def test_another_likelihood(x):
+    torch.manual_seed(0)
+    model = VAE(MLPEncoder(D, 9, 2), MLPDecoder(2, 9, D), 2, log_likelihood=unit_normal).double()
+    z = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.distributions.Normal(model.decoder(z), 1.0).log_prob(x).sum(-1)
+    torch.testing.assert_close(model.log_joint(x, z), expected + log_standard_normal(z))
+    mu, log_var = model.encoder(x)
+    draw = mu + (0.5 * log_var).exp() * torch.randn(
+        mu.shape, dtype=mu.dtype, generator=torch.Generator().manual_seed(3)
+    )
+    reconstruction = torch.distributions.Normal(model.decoder(draw), 1.0).log_prob(x).sum(-1)
+    torch.testing.assert_close(
+        model.elbo(x, generator=torch.Generator().manual_seed(3)), reconstruction - kl_standard_normal(mu, log_var)
+    )
+    with pytest.raises(ValueError, match="is for log_bernoulli"):
+        model.grid_log_joint(grid_2d(-1, 1, 0.5))
+
+
+def unit_normal(x, mu):
+    return log_normal(x, mu, torch.zeros_like(mu))
