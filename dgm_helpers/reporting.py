@@ -1,6 +1,8 @@
-"""What every notebook does with its numbers: a mean with its error, and a table."""
+"""What every notebook does with its numbers: a mean with its error, a table, the record of a benchmark."""
 
+import json
 import math
+from pathlib import Path
 
 import torch
 
@@ -23,3 +25,11 @@ def table(header, rows):
             raise ValueError(f"expected rows of {len(header)} cells as in the header, got {row}")
     lines = [list(header), ["---"] + ["---:"] * (len(header) - 1), *rows]
     display(Markdown("\n".join("| " + " | ".join(cells) + " |" for cells in lines)))
+
+
+def benchmark_record(name):
+    """What ``make bench`` last stored in ``benchmarks/<name>.json``, as a dict. Raises FileNotFoundError without it."""
+    path = Path(__file__).resolve().parent.parent / "benchmarks" / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}; run `make bench`, or take it from the repository")
+    return json.loads(path.read_text())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dgm_helpers.reporting import mean_and_error, table
+from dgm_helpers.reporting import benchmark_record, mean_and_error, table
 
 
 def test_mean_and_error_against_the_formula():
@@ -24,3 +24,9 @@ def test_table_is_markdown(monkeypatch):
     assert shown == ["| a | b |\n| --- | ---: |\n| x | 1 |"]
     with pytest.raises(ValueError, match="rows of 2 cells"):
         table(["a", "b"], [["x"]])
+
+
+def test_benchmark_record():
+    assert benchmark_record("banana_flows")["where"]
+    with pytest.raises(FileNotFoundError, match="run `make bench`"):
+        benchmark_record("no_such_benchmark")
