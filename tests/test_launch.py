@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import repository
 import yaml
 from repo import ROOT, notebooks
-
-sys.path.insert(0, str(ROOT / "tools"))
-import repository
 
 URL = "https://github.com/example-org/example.book"
 NAMES = [str(path.relative_to(ROOT)) for path in notebooks()]

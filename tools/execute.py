@@ -3,11 +3,17 @@
     python tools/execute.py notebooks/vae/vae_2d.ipynb ...
 
 Progress bars and warnings (stderr) are not stored, and neither are timings, nor metadata of the machine. A notebook
-that fails is left as it was.
+that fails is left as it was. When it ran, for how long and with what goes into notebooks/status.json, which the status
+page shows.
 """
 
 import argparse
+import datetime
+import importlib.metadata
+import json
 import os
+import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -22,6 +28,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 KEPT = ("mystnb", "tags")  # cell metadata that the site uses
+ROOT = Path(__file__).resolve().parent.parent
+STATUS = ROOT / "notebooks" / "status.json"
 
 
 def tidy(notebook):
@@ -54,6 +62,41 @@ def execute(path):
     os.replace(partial, path)
 
 
+def processor():
+    """The processor's name, or what the system calls it."""
+    try:
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf8"))
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def device():
+    """The graphics card that the notebooks use, or the processor with its threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    threads = os.environ["OMP_NUM_THREADS"]
+    return f"{processor()}, {threads} thread{'' if threads == '1' else 's'}"
+
+
+def record(path, seconds):
+    """Note one execution in notebooks/status.json. A notebook from elsewhere is not the book's."""
+    if path.resolve().parent.parent != STATUS.parent:
+        return
+    status = json.loads(STATUS.read_text(encoding="utf8")) if STATUS.exists() else {}
+    status[path.resolve().relative_to(ROOT).as_posix()] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seconds": round(seconds),
+        "device": device(),
+        "trained": os.environ.get("DGM_RETRAIN") == "always",
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in ("torch", "numpy", "matplotlib")},
+    }
+    STATUS.write_text(json.dumps(dict(sorted(status.items())), indent=1) + "\n", encoding="utf8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebooks", nargs="+", type=Path)
@@ -63,7 +106,9 @@ def main():
         print(f"{path} ...", flush=True)
         try:
             execute(path)
-            print(f"  done in {time.perf_counter() - started:.0f} s", flush=True)
+            seconds = time.perf_counter() - started
+            print(f"  done in {seconds:.0f} s", flush=True)
+            record(path, seconds)
         except CellExecutionError as error:
             print(error, file=sys.stderr)
             failed.append(str(path))
