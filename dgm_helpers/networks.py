@@ -20,7 +20,7 @@ def joint(parents, tables):
             raise ValueError(f"the parents of {v!r} must stand before it, got {parents[v]} after {list(size)}")
         conditional = np.asarray(tables[v])
         expected = tuple(size[p] for p in parents[v])
-        if conditional.ndim != len(expected) + 1 or conditional.shape[:-1] != expected:
+        if conditional.ndim == 0 or conditional.shape[:-1] != expected:
             raise ValueError(f"expected a table of shape {(*expected, 'any')} for {v!r}, got {conditional.shape}")
         if np.any(conditional < 0) or not np.all(abs(conditional.sum(-1) - 1) < 1e-9):
             raise ValueError(f"the table of {v!r} has a row that is no distribution: {conditional.tolist()}")

@@ -180,6 +180,7 @@ HALF = [0.5, 0.5]
         ({"a": ("a",)}, {"a": [HALF, HALF]}, "must stand before it"),
         ({"a": (), "b": ("a",)}, {"a": HALF, "b": HALF}, r"shape \(2, 'any'\) for 'b', got \(2,\)"),
         ({"a": (), "b": ("a",)}, {"a": HALF, "b": [HALF] * 3}, r"got \(3, 2\)"),
+        ({"a": ()}, {"a": 1.0}, r"shape \('any',\) for 'a', got \(\)"),
         ({"a": ()}, {"a": [0.5, 0.6]}, "no distribution"),
         ({"a": ()}, {"a": [1.5, -0.5]}, "no distribution"),
     ],
@@ -198,7 +199,8 @@ def test_an_impossible_question_is_refused():
         posterior(FUEL, TABLES, "F", {"D": 2})
     with pytest.raises(ValueError, match="probability 0"):
         posterior({"a": (), "b": ()}, {"a": [1, 0], "b": HALF}, "b", {"a": 1})
-    with pytest.raises(ValueError, match="disjoint axes below 4"):
-        independence_gap(joint(FUEL, TABLES), [0], [1], [1])
+    for axes in (([0], [0], []), ([0], [1], [0]), ([0], [1], [1]), ([], [1], [0]), ([0], [4], [])):
+        with pytest.raises(ValueError, match="disjoint axes below 4"):
+            independence_gap(joint(FUEL, TABLES), *axes)
     with pytest.raises(ValueError, match="disjoint axes"):
         conditional_mutual_information(joint(FUEL, TABLES), [0], [])
