@@ -94,5 +94,7 @@ def test_bad_input_is_named(form):
         form(x, y[:6], NOISE)
     with pytest.raises(ValueError, match=r"\(\.\.\., n, D\)"):
         form(y, y, NOISE)
+    with pytest.raises(ValueError, match=r"got \(3,\) and \(\)"):
+        form(x[0], y[0], NOISE)
     with pytest.raises(ValueError, match="positive noise variance, got 0"):
         form(x, y, 0)
