@@ -1,0 +1,56 @@
+r"""Bayesian linear regression: :math:`\theta \sim N(0, I)` and :math:`y_i \sim N(x_i^\top\theta, \sigma^2)`.
+
+``noise_var`` is the variance :math:`\sigma^2`, not its root. Any number of data sets go through at once: x is
+``(..., n, D)`` and y ``(..., n)``, with the same leading axes. Bishop (2006), section 3.3.
+"""
+
+import math
+
+import torch
+
+
+def _check(x, y, noise_var):
+    if x.ndim < 2 or x.shape[:-1] != y.shape:
+        raise ValueError(f"expected x of shape (..., n, D) and y (..., n), got {tuple(x.shape)} and {tuple(y.shape)}")
+    if not noise_var > 0:
+        raise ValueError(f"expected a positive noise variance, got {noise_var}")
+
+
+def posterior(x, y, noise_var):
+    r"""Mean ``(..., D)`` and covariance ``(..., D, D)`` of theta, from the D x D precision.
+
+    :math:`S^{-1} = I + X^\top X/\sigma^2`, :math:`m = S X^\top y/\sigma^2`.
+    """
+    _check(x, y, noise_var)
+    precision = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) + x.mT @ x / noise_var
+    cov = torch.cholesky_inverse(torch.linalg.cholesky(precision))
+    mean = cov @ x.mT @ y.unsqueeze(-1) / noise_var
+    return mean.squeeze(-1), cov
+
+
+def posterior_kernel(x, y, noise_var):
+    r"""The same mean and covariance, from the n x n matrix of inner products of the inputs.
+
+    :math:`K = XX^\top + \sigma^2 I`, :math:`m = X^\top K^{-1} y`, :math:`S = I - X^\top K^{-1} X`.
+    """
+    _check(x, y, noise_var)
+    kernel = x @ x.mT + noise_var * torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
+    weights = torch.cholesky_solve(x, torch.linalg.cholesky(kernel)).mT  # X^T K^-1, (..., D, n)
+    cov = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) - weights @ x
+    return (weights @ y.unsqueeze(-1)).squeeze(-1), cov
+
+
+def predictive(x_new, mean, cov, noise_var=0.0):
+    r"""Mean :math:`x_*^\top m` and variance :math:`x_*^\top S x_* + \sigma^2`, each ``(...)``, at inputs ``(..., D)``.
+
+    With the noise variance it is that of a new observation, without it that of the function value.
+    """
+    return (x_new * mean).sum(-1), torch.einsum("...i,...ij,...j->...", x_new, cov, x_new) + noise_var
+
+
+def log_evidence(x, y, noise_var):
+    r""":math:`\log p(y \mid X) = \log N(y; 0, XX^\top + \sigma^2 I)`, ``(...)``, nats, without an n x n matrix."""
+    mean, cov = posterior(x, y, noise_var)
+    residual = y - (x @ mean.unsqueeze(-1)).squeeze(-1)
+    quadratic = (y * residual).sum(-1) / noise_var  # y^T K^-1 y
+    return 0.5 * (torch.logdet(cov) - y.shape[-1] * math.log(2 * math.pi * noise_var) - quadratic)
