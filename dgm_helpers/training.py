@@ -1,6 +1,8 @@
 """One training loop for the whole book: Adam over shuffled minibatches of data that stays on the device."""
 
+import contextlib
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -64,6 +66,34 @@ def one_cycle(peak):
     return lambda optimizer, total_steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
 
 
+def _compiled(model, device):
+    """A context in which the parts of the model run compiled; outside it they are as they were.
+
+    One that does nothing, with a warning, where nothing compiles. The loss itself stays ordinary Python: it may draw
+    random numbers and keep lists, which would make a compiled loss be compiled again at every step.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # what a missing compiler raises depends on the backend and on torch's version
+        reason = (str(error).strip().splitlines() or [""])[0]
+        warnings.warn(f"training without compilation: {type(error).__name__}: {reason}", stacklevel=3)
+        return contextlib.nullcontext
+    parts = list(model.children()) or [model]
+    forwards = [torch.compile(part.forward, dynamic=False) for part in parts]
+
+    @contextlib.contextmanager
+    def compiled():
+        for part, forward in zip(parts, forwards, strict=True):
+            part.forward = forward  # on the instance, in front of the class's own
+        try:
+            yield
+        finally:
+            for part in parts:
+                del part.forward
+
+    return compiled
+
+
 def fit(
     model,
     loss,
@@ -74,6 +104,7 @@ def fit(
     lr=1e-3,
     schedule=None,
     precision=torch.float32,
+    compile=False,
     generator=None,
     evaluate=None,
     evaluate_at=(),
@@ -85,6 +116,8 @@ def fit(
     epoch; it is on the model's device and never leaves it. generator: of that device, for shuffling and for the loss.
     schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step;
     without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32).
+    compile: run the model's parts through torch.compile, for full batches in training only; that takes up to a minute
+    at the first step and pays off in long runs. The model, its names and its state stay as they are.
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
     before training). Ctrl-C stops early and keeps the history, with ``interrupted`` set.
     Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
@@ -96,6 +129,7 @@ def fit(
     if len(data) == 0 or batch_size < 1 or epochs < 0:
         raise ValueError(f"expected data, batch_size >= 1 and epochs >= 0, got {len(data)=}, {batch_size=}, {epochs=}")
 
+    compiled = _compiled(model, device) if compile else contextlib.nullcontext
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)  # fused: one kernel for all parameters
     history, last_good, started = History(), _LastGood(model), time.perf_counter()
     steps = -(-len(data) // batch_size)
@@ -114,7 +148,8 @@ def fit(
             losses, sizes, seen = [], [], 0
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
-                with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+                full = compiled() if len(rows) == batch_size else contextlib.nullcontext()
+                with full, torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
                     value = loss(model, data[rows], generator)
                 value.backward()
                 optimizer.step()

@@ -1,5 +1,7 @@
 """The learning-rate schedule and the precision of ``fit``."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -72,3 +74,102 @@ def test_precision_of_the_forward_pass_and_of_the_parameters(precision, inside):
     fit(model, loss, torch.randn(30, 2), epochs=1, batch_size=10, precision=precision, progress=False)
     assert dtypes == {inside}
     assert model.weight.dtype == torch.float32
+
+
+class Parts(nn.Module):
+    """A model whose forward lies in a part, as a VAE's do; it notes the size of the batches it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+
+    def forward(self, x):
+        return self.part(x)
+
+
+def run_parts(**options):
+    torch.manual_seed(0)
+    model, data = Parts(), torch.randn(25, 2, generator=torch.Generator().manual_seed(1))
+    seen = []
+
+    def loss(model, batch, generator):
+        seen.append(len(batch))  # ordinary Python: a compiled loss would be compiled again at every step
+        noise = torch.randn(len(batch), 1, generator=generator)
+        return ((model(batch) - noise) ** 2).mean()
+
+    settings = {"epochs": 3, "batch_size": 10, "lr": 0.05, "generator": torch.Generator().manual_seed(2)}
+    history = fit(model, loss, data, progress=False, **(settings | options))
+    assert seen == [10, 10, 5] * (len(seen) // 3)
+    return model, history
+
+
+def test_a_compiled_run_is_the_plain_run():
+    plain, expected = run_parts()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compiled, history = run_parts(compile=True)
+    if any("without compilation" in str(w.message) for w in caught):
+        pytest.skip("no compiler here")
+    torch.testing.assert_close(torch.tensor(history.loss), torch.tensor(expected.loss))
+    assert repr(compiled) == repr(plain)  # part of the fingerprint of stored weights
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for a, b in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """A compiler that changes nothing, and counts on which batches it ran."""
+    ran = []
+
+    def compile(function, **options):
+        return lambda x: ran.append(len(x)) or function(x)
+
+    monkeypatch.setattr(torch, "compile", compile)
+    return ran
+
+
+def test_only_full_training_batches_run_compiled(pretend):
+    def evaluate(model):
+        before = len(pretend)
+        model(torch.zeros(10, 2))
+        assert len(pretend) == before
+        return {}
+
+    model, _ = run_parts(compile=True, evaluate=evaluate, evaluate_at=[0, 1, 2, 3])
+    assert pretend == [8] + [10] * 6  # the probe, then two full batches in each of three epochs
+    assert "forward" not in vars(model.part)
+
+
+def test_nothing_is_compiled_unasked(pretend):
+    run_parts()
+    assert pretend == []
+
+
+def test_the_model_is_put_back_after_an_error(pretend):
+    model = Parts()
+
+    def breaks(model, batch, generator):
+        model(batch)
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(model, breaks, torch.zeros(10, 2), epochs=1, batch_size=10, compile=True, progress=False)
+    assert pretend == [8, 10]
+    assert "forward" not in vars(model.part)
+
+
+def test_a_model_without_parts_is_compiled_whole(pretend):
+    fit(nn.Linear(2, 1), quadratic, torch.zeros(20, 2), epochs=1, batch_size=10, compile=True, progress=False)
+    assert pretend == [8, 10, 10]
+
+
+def test_without_a_compiler_it_warns_and_trains(monkeypatch):
+    def no_compiler(function, **options):
+        raise RuntimeError("no C++ compiler\nmore lines")
+
+    _, expected = run_parts()
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.warns(UserWarning, match=r"training without compilation: RuntimeError: no C\+\+ compiler$"):
+        _, history = run_parts(compile=True)
+    assert history.loss == expected.loss

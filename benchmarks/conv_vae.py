@@ -1,0 +1,112 @@
+"""A4: part of an epoch of the convolutional VAE, plain float32 against the fast ways, and what they cost in quality."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.timing import print_table
+from dgm_helpers.convolutional import ConvDecoder, ConvEncoder
+from dgm_helpers.data import load_mnist
+from dgm_helpers.densities import log_normal
+from dgm_helpers.training import best_device, fit
+from dgm_helpers.vae import VAE
+
+LATENT, BATCH_SIZE, LR = 16, 128, 1e-3
+STEPS, WARM_UP, ROUNDS = 20, 5, 3  # timed steps of a turn, steps before the first turn, turns of each way
+QUALITY_IMAGES, QUALITY_EPOCHS, SEEDS = 19_200, 3, range(2)
+HALF_NATS = 0.5 * 32**2 * math.log(math.pi)  # what the bound of N(mu, I / 2) adds to squared error + KL
+RECORD = Path(__file__).with_suffix(".json")
+
+PLAIN = {}
+LAYOUT = {"channels_last": True}
+HALF = {"channels_last": True, "precision": torch.bfloat16}
+FAST = HALF | {"compile": True}
+WAYS = {
+    "plain float32": PLAIN,
+    "channels-last": LAYOUT,
+    "channels-last, bfloat16": HALF,
+    "channels-last, bfloat16, compiled": FAST,
+}
+
+
+def log_likelihood(x, mu):
+    return log_normal(x, mu, x.new_tensor(math.log(0.5)))
+
+
+def loss(model, x, generator):
+    return -model.elbo(x, generator=generator).mean()
+
+
+def run(images, way, *, epochs, seed=0, **options):
+    """Train a fresh model one of the ways; return it and its history."""
+    settings = dict(way)
+    torch.manual_seed(seed)
+    model = VAE(ConvEncoder(LATENT), ConvDecoder(LATENT), LATENT, log_likelihood=log_likelihood).to(images.device)
+    if settings.pop("channels_last", False):
+        model.to(memory_format=torch.channels_last)
+    generator = torch.Generator(images.device).manual_seed(seed)
+    settings |= {"epochs": epochs, "batch_size": BATCH_SIZE, "lr": LR, "generator": generator, "progress": False}
+    return model, fit(model, options.pop("loss", loss), images, **settings, **options)
+
+
+def time_of_steps(images, way):
+    """Seconds of STEPS steps of one run, after WARM_UP steps, in which compilation happens."""
+    marks = []
+
+    def timed(model, x, generator):
+        if len(marks) in (WARM_UP, WARM_UP + STEPS) and x.is_cuda:
+            torch.cuda.synchronize()
+        marks.append(time.perf_counter())
+        return loss(model, x, generator)
+
+    run(images[: (WARM_UP + STEPS + 1) * BATCH_SIZE], way, epochs=1, loss=timed)
+    return marks[WARM_UP + STEPS] - marks[WARM_UP]
+
+
+def speed(images):
+    """The ways in turn, ROUNDS times; the median time of each."""
+    rounds = [[time_of_steps(images, way) for way in WAYS.values()] for _ in range(ROUNDS)]
+    took = [sorted(column)[ROUNDS // 2] for column in zip(*rounds, strict=True)]
+    rows = [["", "seconds an epoch", "times faster"]]
+    for name, seconds in zip(WAYS, took, strict=True):
+        rows.append([name, f"{seconds / STEPS * 60_000 / BATCH_SIZE:.0f}", f"{took[0] / seconds:.2f}"])
+    print_table(f"A4 model, {STEPS} steps of batch {BATCH_SIZE}", rows)
+    return {name: took[0] / seconds for name, seconds in zip(WAYS, took, strict=True)}
+
+
+def quality(images, test):
+    """Squared error + KL on test images after each epoch, plain and fast from the same seeds."""
+    runs, rows = {"plain": [], "fast": []}, [["", "seed", *(f"epoch {e + 1}" for e in range(QUALITY_EPOCHS))]]
+
+    def evaluate(model):
+        draws = torch.Generator(test.device).manual_seed(0)
+        values = torch.cat([-model.elbo(x, generator=draws) for x in test.split(1000)])
+        return {"convention": float(values.mean()) - HALF_NATS}
+
+    epochs = range(1, QUALITY_EPOCHS + 1)
+    for seed in SEEDS:
+        for name, way in (("plain", PLAIN), ("fast", FAST)):
+            _, history = run(images, way, epochs=QUALITY_EPOCHS, seed=seed, evaluate=evaluate, evaluate_at=epochs)
+            runs[name].append(history.column("convention"))
+            rows.append([name, str(seed), *(f"{value:.2f}" for value in runs[name][-1])])
+    print_table(f"A4 model, squared error + KL on {len(test)} test images, {len(images)} training images", rows)
+    final = [{"plain": a[-1], "fast": b[-1]} for a, b in zip(runs["plain"], runs["fast"], strict=True)]
+    return runs | {"final": final, "images": len(images), "epochs": QUALITY_EPOCHS, "test_images": len(test)}
+
+
+def main():
+    device = best_device()
+    mnist = load_mnist(device=device)
+    images, test = (
+        F.pad(x.unflatten(-1, (28, 28)), [2] * 4).flatten(1) for x in (mnist.train_images, mnist.test_images)
+    )
+    chip = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    record = {"where": f"torch {torch.__version__}, {chip}, {os.cpu_count()} cores"}
+    record["speed"] = speed(images)
+    record["quality"] = quality(images[:QUALITY_IMAGES], test[:2000])
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
