@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-NAMES = ["b4_vae", "banana_flows", "hmc"]
+NAMES = ["b4_vae", "banana_flows", "hmc", "conv_vae", "mixtures"]
 
 if __name__ == "__main__":
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
