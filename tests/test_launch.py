@@ -185,7 +185,7 @@ def test_binder_turns_into_a_dockerfile(copy):
 
 @pytest.mark.site
 def test_every_notebook_page_can_be_launched_once_there_is_an_address(copy):
-    build = [sys.executable, "-m", "jupyter_book", "build", str(copy), "--quiet"]
+    build = [Path(sys.executable).with_name("jupyter-book"), "build", str(copy), "--quiet"]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     path = URL.removeprefix("https://github.com/")
