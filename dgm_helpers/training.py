@@ -2,11 +2,12 @@
 
 import contextlib
 import time
-import warnings
 from dataclasses import asdict, dataclass, field
 
 import torch
 from tqdm import tqdm
+
+from dgm_helpers.speed import compiled_parts, usable_precision
 
 BLOCK = 20  # steps between two looks at the loss: a look waits for the GPU
 
@@ -66,34 +67,6 @@ def one_cycle(peak):
     return lambda optimizer, total_steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
 
 
-def _compiled(model, device):
-    """A context in which the parts of the model run compiled; outside it they are as they were.
-
-    One that does nothing, with a warning, where nothing compiles. The loss itself stays ordinary Python: it may draw
-    random numbers and keep lists, which would make a compiled loss be compiled again at every step.
-    """
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
-    except Exception as error:  # what a missing compiler raises depends on the backend and on torch's version
-        reason = (str(error).strip().splitlines() or [""])[0]
-        warnings.warn(f"training without compilation: {type(error).__name__}: {reason}", stacklevel=3)
-        return contextlib.nullcontext
-    parts = list(model.children()) or [model]
-    forwards = [torch.compile(part.forward, dynamic=False) for part in parts]
-
-    @contextlib.contextmanager
-    def compiled():
-        for part, forward in zip(parts, forwards, strict=True):
-            part.forward = forward  # on the instance, in front of the class's own
-        try:
-            yield
-        finally:
-            for part in parts:
-                del part.forward
-
-    return compiled
-
-
 def fit(
     model,
     loss,
@@ -115,7 +88,8 @@ def fit(
     loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)``, shuffled every
     epoch; it is on the model's device and never leaves it. generator: of that device, for shuffling and for the loss.
     schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step;
-    without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32).
+    without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32);
+    a processor that can only emulate it trains in float32 instead, with a warning.
     compile: run the model's parts through torch.compile, for full batches in training only; that takes up to a minute
     at the first step and pays off in long runs. The model, its names and its state stay as they are.
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
@@ -129,7 +103,8 @@ def fit(
     if len(data) == 0 or batch_size < 1 or epochs < 0:
         raise ValueError(f"expected data, batch_size >= 1 and epochs >= 0, got {len(data)=}, {batch_size=}, {epochs=}")
 
-    compiled = _compiled(model, device) if compile else contextlib.nullcontext
+    precision = usable_precision(precision, device)
+    compiled = compiled_parts(model, device) if compile else contextlib.nullcontext
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)  # fused: one kernel for all parameters
     history, last_good, started = History(), _LastGood(model), time.perf_counter()
     steps = -(-len(data) // batch_size)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from dgm_helpers import speed
 from dgm_helpers.training import fit, one_cycle
 
 PEAK = 0.1
@@ -62,7 +63,8 @@ def test_no_epochs_with_a_schedule():
 
 
 @pytest.mark.parametrize(("precision", "inside"), [(torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16)])
-def test_precision_of_the_forward_pass_and_of_the_parameters(precision, inside):
+def test_precision_of_the_forward_pass_and_of_the_parameters(precision, inside, monkeypatch):
+    monkeypatch.setattr(speed, "slowdown", lambda precision, device: 1.0)
     dtypes = set()
 
     def loss(model, batch, generator):
@@ -74,6 +76,18 @@ def test_precision_of_the_forward_pass_and_of_the_parameters(precision, inside):
     fit(model, loss, torch.randn(30, 2), epochs=1, batch_size=10, precision=precision, progress=False)
     assert dtypes == {inside}
     assert model.weight.dtype == torch.float32
+
+
+def test_an_emulated_precision_trains_in_float32_and_says_so(monkeypatch):
+    monkeypatch.setattr(speed, "slowdown", lambda precision, device: 60.0)
+    with pytest.warns(UserWarning, match=r"float32: torch.bfloat16 is 60 times slower on this cpu"):
+        emulated, _ = run(epochs=2, precision=torch.bfloat16)
+    assert torch.equal(emulated.weight, run(epochs=2)[0].weight)
+
+
+def test_slowdown_is_a_measured_ratio():
+    assert speed.slowdown(torch.float32, torch.device("cpu")) < speed.TOO_SLOW
+    assert speed.slowdown(torch.float16, torch.device("cpu")) > 0
 
 
 class Parts(nn.Module):
