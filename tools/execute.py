@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import resource
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,12 @@ def tidy(notebook):
             for output in cell.outputs:
                 output.get("metadata", {}).pop("needs_background", None)
     return notebook
+
+
+def processor_seconds():
+    """Processor time of all programs that this one started and that have ended: the kernels."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def execute(path):
@@ -81,14 +88,18 @@ def device():
     return f"{processor()}, {threads} thread{'' if threads == '1' else 's'}"
 
 
-def record(path, seconds):
-    """Note one execution in notebooks/status.json. A notebook from elsewhere is not the book's."""
+def record(path, seconds, processor_seconds):
+    """Note one execution in notebooks/status.json. A notebook from elsewhere is not the book's.
+
+    The processor's time does not depend on what else the machine was doing; on a GPU only the elapsed time says much.
+    """
     if path.resolve().parent.parent != STATUS.parent:
         return
     status = json.loads(STATUS.read_text(encoding="utf8")) if STATUS.exists() else {}
     status[path.resolve().relative_to(ROOT).as_posix()] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(seconds),
+        "processor_seconds": round(processor_seconds),
         "device": device(),
         "trained": os.environ.get("DGM_RETRAIN") == "always",
         "versions": {"python": platform.python_version()}
@@ -102,13 +113,13 @@ def main():
     parser.add_argument("notebooks", nargs="+", type=Path)
     failed = []
     for path in parser.parse_args().notebooks:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), processor_seconds()
         print(f"{path} ...", flush=True)
         try:
             execute(path)
-            seconds = time.perf_counter() - started
-            print(f"  done in {seconds:.0f} s", flush=True)
-            record(path, seconds)
+            seconds, used = time.perf_counter() - started, processor_seconds() - used
+            print(f"  done in {seconds:.0f} s, {used:.0f} s of the processor", flush=True)
+            record(path, seconds, used)
         except CellExecutionError as error:
             print(error, file=sys.stderr)
             failed.append(str(path))

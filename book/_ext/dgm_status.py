@@ -17,11 +17,13 @@ def status_rows(status, titles):
     missing = [name for name in titles if f"{name}.ipynb" not in status]
     if missing:
         raise LookupError(f"not in {STATUS}: {', '.join(missing)}; run `make execute` on them")
-    rows = ["| Notebook | Executed | Took | With torch |", "|---|---|---:|---|"]
+    rows = ["| Notebook | Executed | Elapsed | Processor | torch |", "|---|---|---:|---:|---|"]
     for name, title in titles.items():
         entry = status[f"{name}.ipynb"]
-        took = minutes(entry["seconds"]) + (", with training" if entry["trained"] else "")
-        rows.append(f"| [{title}](/{name}.ipynb) | {entry['date']} | {took} | {entry['versions']['torch']} |")
+        elapsed, used = minutes(entry["seconds"]), minutes(entry["processor_seconds"])
+        title += ", with training" if entry["trained"] else ""
+        torch = entry["versions"]["torch"]
+        rows.append(f"| [{title}](/{name}.ipynb) | {entry['date']} | {elapsed} | {used} | {torch} |")
     return rows
 
 
@@ -31,9 +33,9 @@ def machine_lines(status, titles):
     for name in titles:
         entry = status[f"{name}.ipynb"]
         versions = ", ".join(f"{package} {version}" for package, version in entry["versions"].items())
-        groups.setdefault(f"{entry['device']}; {versions}", []).append(entry["seconds"])
+        groups.setdefault(f"{entry['device']}; {versions}", []).append(entry["processor_seconds"])
     return [
-        f"- {len(taken)} notebook{'s' * (len(taken) > 1)}, {minutes(sum(taken))} in all, on {what}."
+        f"- {len(taken)} notebook{'s' * (len(taken) > 1)}, {minutes(sum(taken))} of processor time in all, on {what}."
         for what, taken in groups.items()
     ]
 
