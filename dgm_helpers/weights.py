@@ -4,6 +4,7 @@ A file holds the parameters (safetensors) and, as text beside them, the run's fi
 DGM_RETRAIN says what to do: ``auto`` (load if the fingerprint fits, else train), ``always`` train, or ``never``.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -97,4 +98,23 @@ def fit_or_load(name, model, train, fingerprint):
     history = train()
     if not history.interrupted:
         _save(path, model, fingerprint, history)
+    return history
+
+
+def fit_or_load_half(name, model, train, fingerprint):
+    """``fit_or_load`` with the parameters stored in half precision: half the size.
+
+    The model ends with what the file holds, rounded to float16 also right after training, and without gradients, so
+    that a number measured once is a number of the stored model. Returns the run's History.
+    """
+    half = copy.deepcopy(model).half()
+
+    def train_and_round():
+        history = train()
+        half.load_state_dict(model.state_dict())
+        return history
+
+    history = fit_or_load(name, half, train_and_round, fingerprint)
+    model.load_state_dict(half.state_dict())
+    model.requires_grad_(False)
     return history

@@ -9,7 +9,7 @@ from torch import nn
 
 from dgm_helpers import weights
 from dgm_helpers.training import History
-from dgm_helpers.weights import digest, fit_or_load, read_weights
+from dgm_helpers.weights import digest, fit_or_load, fit_or_load_half, read_weights
 
 RUN = {"lr": 0.1, "seed": 0, "layers": (1, 2)}
 
@@ -151,3 +151,20 @@ def test_digest_tells_data_apart():
     a = torch.arange(6.0)
     assert digest(a) == digest(a.clone())
     assert digest(a) != digest(a.flip(0))
+
+
+def test_half_precision_stores_half_and_leaves_the_model_with_what_is_stored(folder):
+    third = 1 / 3
+    model = nn.Linear(2, 3)
+    with pytest.warns(UserWarning, match="training toy afresh"):
+        history = fit_or_load_half("toy", model, trained(model, third), RUN)
+    stored = load_file(folder / "toy.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    assert model.weight.dtype == torch.float32
+    assert torch.equal(model.weight, stored["weight"].float())
+    assert (model.weight != torch.tensor(third)).all()
+    assert not any(p.requires_grad for p in model.parameters())
+    again = nn.Linear(2, 3)
+    assert fit_or_load_half("toy", again, never(again), RUN) == history
+    assert torch.equal(again.weight, model.weight)
+    assert torch.equal(again.bias, model.bias)

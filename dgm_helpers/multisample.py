@@ -1,0 +1,67 @@
+r"""Training by the K-sample bound :math:`L_K = \log\frac1K\sum_k w_k`: three estimators of its gradient.
+
+Each function returns ``(B,)``: as a value, the estimate of the bound in nats; under ``backward``, the estimator's
+gradient, which is not always the derivative of the value. All three have the same mean. B images, K draws for each.
+model is a ``VAE``: an encoder of x, ``log_joint(x, z)``, Gaussian q.
+"""
+
+import torch
+
+from dgm_helpers.bounds import iwae
+from dgm_helpers.densities import log_normal, sample_normal
+
+
+def normalised_weights(log_w):
+    r""":math:`\tilde w_k = w_k / \sum_j w_j`, without gradient: ``(K, B)`` to ``(K, B)``, each column sums to 1."""
+    if log_w.ndim != 2 or log_w.shape[0] == 0:
+        raise ValueError(f"expected log_w of shape (K, B) with K >= 1, got {tuple(log_w.shape)}")
+    return torch.softmax(log_w.detach(), 0)
+
+
+def _with_gradient_of(surrogate, value):
+    return surrogate + (value - surrogate).detach()
+
+
+def _scale_slope(z, factor):
+    """Let the gradient that arrives at z go on multiplied by ``factor``, (...) for z of (..., L)."""
+    if z.requires_grad:
+        z.register_hook(lambda slope: factor.unsqueeze(-1) * slope)
+
+
+def reparameterised_bound(model, x, num_samples, *, generator=None):
+    r"""The bound as it stands, :math:`\sum_k \tilde w_k \nabla \log w_k`. Burda et al. (2016), eq. 14."""
+    return iwae(model.log_weights(x, num_samples, generator=generator))
+
+
+def doubly_reparameterised_bound(model, x, num_samples, *, generator=None):
+    r"""Encoder: :math:`\sum_k \tilde w_k^2\, \partial_z \log w_k\, \nabla_\phi z_k`. Tucker et al. (2019), eq. 8.
+
+    The decoder's gradient stays :math:`\sum_k \tilde w_k \nabla_\theta \log w_k`.
+    """
+    mu, log_var = model.encoder(x)
+    z = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
+    log_w = model.log_joint(x, z) - log_normal(z, mu.detach(), log_var.detach())  # the encoder enters through z only
+    weights = normalised_weights(log_w)
+    _scale_slope(z, weights)
+    return _with_gradient_of((weights * log_w).sum(0), iwae(log_w))
+
+
+def resampled_bound(model, x, num_samples, *, generator=None):
+    r"""One draw for each image goes backward, chosen with probability :math:`\tilde w_k`: K forward, one backward.
+
+    Decoder: :math:`\nabla_\theta \log w_k`. Encoder: :math:`\tilde w_k\, \partial_z \log w_k\, \nabla_\phi z_k`. Given
+    the K draws, the mean over the choice is the doubly reparameterised gradient.
+    """
+    mu, log_var = model.encoder(x)
+    with torch.no_grad():
+        draws = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
+        log_w = model.log_joint(x, draws) - log_normal(draws, mu, log_var)
+        weights = normalised_weights(log_w)
+        chosen = torch.multinomial(weights.T, 1, generator=generator).T  # (1, B)
+        weight = weights.gather(0, chosen)[0]
+        draw = draws.gather(0, chosen.unsqueeze(-1).expand(1, *mu.shape))[0]
+        epsilon = (draw - mu) * torch.exp(-0.5 * log_var)
+    z = mu + torch.exp(0.5 * log_var) * epsilon
+    _scale_slope(z, weight)
+    log_w_chosen = model.log_joint(x, z) - log_normal(z, mu.detach(), log_var.detach())
+    return _with_gradient_of(log_w_chosen, iwae(log_w))
