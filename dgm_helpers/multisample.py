@@ -29,12 +29,12 @@ def _scale_slope(z, factor):
 
 
 def reparameterised_bound(model, x, num_samples, *, generator=None):
-    r"""The bound as it stands, :math:`\sum_k \tilde w_k \nabla \log w_k`. Burda et al. (2016), eq. 14."""
+    r"""The bound as it stands, :math:`\sum_k \tilde w_k \nabla \log w_k`. Burda et al. (2016), section 3."""
     return iwae(model.log_weights(x, num_samples, generator=generator))
 
 
 def doubly_reparameterised_bound(model, x, num_samples, *, generator=None):
-    r"""Encoder: :math:`\sum_k \tilde w_k^2\, \partial_z \log w_k\, \nabla_\phi z_k`. Tucker et al. (2019), eq. 8.
+    r"""Encoder: :math:`\sum_k \tilde w_k^2\, \partial_z \log w_k\, \nabla_\phi z_k`. Tucker et al. (2019).
 
     The decoder's gradient stays :math:`\sum_k \tilde w_k \nabla_\theta \log w_k`.
     """
