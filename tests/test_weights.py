@@ -162,6 +162,7 @@ def test_half_precision_stores_half_and_leaves_the_model_with_what_is_stored(fol
     assert {value.dtype for value in stored.values()} == {torch.float16}
     assert model.weight.dtype == torch.float32
     assert torch.equal(model.weight, stored["weight"].float())
+    assert (model.weight == torch.tensor(third).half()).all()  # what training left, rounded
     assert (model.weight != torch.tensor(third)).all()
     assert not any(p.requires_grad for p in model.parameters())
     again = nn.Linear(2, 3)
