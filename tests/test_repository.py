@@ -47,6 +47,12 @@ def unchecked(notebook):
     return [f"check cell {i} has no stored output" for i, c in checks if not c.outputs]
 
 
+def compared_numbers(notebook):
+    """A check cell prints text only: glued numbers differ in their last digit from processor to processor."""
+    kinds = [(i, o.output_type) for i, c in code_cells(notebook) if CHECK in c.source for o in c.outputs]
+    return [f"check cell {i} stores a {kind}, which would be compared" for i, kind in kinds if kind != "stream"]
+
+
 def long_cells(notebook):
     """A code cell fits on a screen."""
     lines = [(i, len(c.source.splitlines())) for i, c in code_cells(notebook)]
@@ -79,7 +85,16 @@ def widgets(notebook):
     return found + [f"cell {i} loads from the network" for i, text in html if re.search(r"src=.?https?:", text)]
 
 
-RULES = [unexecuted, stored_errors, unchecked, long_cells, raw_directives, undescribed_figures, widgets]
+RULES = [
+    unexecuted,
+    stored_errors,
+    unchecked,
+    compared_numbers,
+    long_cells,
+    raw_directives,
+    undescribed_figures,
+    widgets,
+]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -110,6 +125,10 @@ BREAKS = {
     "stderr": (stored_errors, lambda nb: nb.cells[1].outputs.append(new_output("stream", name="stderr", text="50%|"))),
     "no check": (unchecked, lambda nb: nb.cells[1].update(source="1")),
     "empty check": (unchecked, lambda nb: nb.cells[1].update(outputs=[])),
+    "glued": (
+        compared_numbers,
+        lambda nb: nb.cells[1].outputs.append(new_output("display_data", data={"text/plain": "0.12"})),
+    ),
     "long": (long_cells, lambda nb: nb.cells[2].update(source="x\n" * (MAX_LINES + 1))),
     "role": (raw_directives, lambda nb: nb.cells[0].update(source="See {prf:ref}`thm-x`.")),
     "glue": (raw_directives, lambda nb: nb.cells[0].update(source="It is {glue}`x`.")),
