@@ -11,7 +11,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED
   MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book site test fast lint format execute retrain lab serve bench lock repository clean
+.PHONY: help setup book site pdf test fast lint format execute retrain lab serve bench lock repository clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -36,6 +36,16 @@ site: $(READY)
 
 book: site  ## build the site into _build/html from the outputs stored in the notebooks
 	@echo "The book is built. Open file://$(abspath $(SITE))"
+
+pdf: $(READY)  ## build the whole book as one PDF (needs XeLaTeX and latexmk)
+	@command -v xelatex >/dev/null && command -v latexmk >/dev/null || { echo "XeLaTeX and latexmk are needed. On Debian: \
+	apt-get install texlive-xetex texlive-latex-extra texlive-fonts-recommended tex-gyre fonts-freefont-otf xindy latexmk" >&2; exit 1; }
+	@rm -rf _build/latex _build/.doctrees
+	@$(BIN)/jupyter-book build . --builder latex --warningiserror --nitpick --keep-going --quiet
+	@$(MAKE) --no-print-directory -C _build/latex LATEXMKOPTS="-interaction=nonstopmode -halt-on-error -quiet" all-pdf >_build/latex/make.log 2>&1 || { \
+	  grep -A3 "^!" _build/latex/book.log >&2; exit 1; }
+	@if grep -E "(Reference|Citation|Hyper reference) .* undefined" _build/latex/book.log >&2; then exit 1; fi
+	@echo "The book is built: $(abspath _build/latex/book.pdf)"
 
 test: site  ## unit tests, every notebook re-executed and compared, the built site opened in a browser
 	$(TEST_ENV) $(BIN)/python -m pytest notebooks tests --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \

@@ -1,0 +1,50 @@
+"""The book as a PDF: the parts of the table of contents, the site's mathematics macros, a title page."""
+
+from sphinx.writers.latex import LaTeXTranslator
+
+
+def latex_macros(macros):
+    r"""MathJax macros (``name: text`` or ``name: [text, number of arguments]``) as LaTeX definitions.
+
+    ``\P`` is taken in LaTeX, and others may be: provide, then renew.
+    """
+    lines = []
+    for name, value in macros.items():
+        text, arguments = (value, 0) if isinstance(value, str) else value
+        lines.append(rf"\providecommand{{\{name}}}{{}}\renewcommand{{\{name}}}[{arguments}]{{{text}}}")
+    return "\n".join(lines)
+
+
+def part_captions(site_map):
+    """{first page of a part: the part's caption} of the table of contents."""
+    return {tree.items[0]: tree.caption for tree in site_map.root.subtrees if tree.caption}
+
+
+class Parts(LaTeXTranslator):
+    """Sphinx drops the captions of the table of contents; in a book they are its parts."""
+
+    def visit_start_of_file(self, node):
+        super().visit_start_of_file(node)
+        caption = part_captions(self.builder.env.external_site_map).get(node["docname"])
+        if caption:
+            self.body.append(rf"\part{{{self.encode(caption)}}}" + "\n")
+
+
+def prepare(app, config):
+    macros = config.mathjax3_config["tex"]["macros"]
+    config.latex_elements = {
+        "preamble": r"\usepackage{amsmath,amssymb,mathtools}" + "\n" + latex_macros(macros),
+        # Sphinx would name the contents after the first part
+        "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
+        "figure_align": "H",  # figures stand where the text speaks of them
+        "papersize": "a4paper",
+        "extraclassoptions": "openany,oneside",
+    } | config.latex_elements
+    title = config.html_theme_options["logo"]["text"]
+    config.latex_documents = [(config.root_doc, "book.tex", title, config.author, "manual")]
+
+
+def setup(app):
+    app.set_translator("latex", Parts, override=True)
+    app.connect("config-inited", prepare, priority=900)  # the table of contents says first which page is the root
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,15 @@
+"""The PDF's parts and macros."""
+
+from types import SimpleNamespace
+
+from dgm_latex import latex_macros, part_captions
+
+
+def test_macros_with_and_without_arguments():
+    assert latex_macros({"E": r"\mathbb{E}"}) == r"\providecommand{\E}{}\renewcommand{\E}[0]{\mathbb{E}}"
+    assert latex_macros({"f": ["f(#1, #2)", 2]}).endswith(r"\renewcommand{\f}[2]{f(#1, #2)}")
+
+
+def test_parts_begin_at_their_first_page():
+    trees = [SimpleNamespace(items=["a", "b"], caption="One"), SimpleNamespace(items=["c"], caption=None)]
+    assert part_captions(SimpleNamespace(root=SimpleNamespace(subtrees=trees))) == {"a": "One"}
