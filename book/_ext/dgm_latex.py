@@ -44,7 +44,13 @@ def prepare(app, config):
     config.latex_documents = [(config.root_doc, "book.tex", title, config.author, "manual")]
 
 
+def use_parts(app):
+    # not in setup: the theme extends its own HTML translator only while no other is registered
+    if app.builder.name == "latex":
+        app.set_translator("latex", Parts, override=True)
+
+
 def setup(app):
-    app.set_translator("latex", Parts, override=True)
+    app.connect("builder-inited", use_parts)
     app.connect("config-inited", prepare, priority=900)  # the table of contents says first which page is the root
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
