@@ -6,8 +6,12 @@ import sys
 
 import execute
 import pytest
-from dgm_status import machine_lines, status_rows
+import torch
+from dgm_status import duration_rows, machine_lines, notebook_of, status_rows, training_seconds
 from repo import ROOT, notebooks
+
+from dgm_helpers.training import History
+from dgm_helpers.weights import fit_or_load
 
 ENTRY = {
     "date": "2026-01-02",
@@ -64,3 +68,28 @@ def test_processor_time_of_a_program_that_ended():
 def test_no_notebook_is_recorded_that_is_not_there():
     recorded = json.loads((ROOT / "notebooks" / "status.json").read_text())
     assert set(recorded) <= {str(path.relative_to(ROOT)) for path in notebooks()}
+
+
+SOURCES = {"notebooks/a/b": 'fit_or_load("one", m)\nname = f"two_{x}"', "notebooks/a/c": 'fit(f"two_more_{y}")'}
+
+
+def test_weights_belong_to_the_notebook_that_names_them():
+    assert notebook_of("one", SOURCES) == "notebooks/a/b"
+    assert notebook_of("two_1", SOURCES) == "notebooks/a/b"
+    assert notebook_of("two_more_1", SOURCES) == "notebooks/a/c"
+    with pytest.raises(LookupError, match="no notebook stores the weights three"):
+        notebook_of("three", SOURCES)
+
+
+def test_durations(tmp_path, monkeypatch):
+    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("DGM_RETRAIN", "always")
+    for name, seconds in (("one", 30.0), ("two_1", 80.0)):
+        fit_or_load(name, torch.nn.Linear(1, 1), lambda s=seconds: History(seconds=s), {})
+    trainings = training_seconds(tmp_path, SOURCES)
+    assert trainings == {"notebooks/a/b": 110.0}
+    assert duration_rows(STATUS, TITLES, trainings)[2:] == [
+        "| [First](/notebooks/a/b.ipynb) | 80 s | 1.8 min |",
+        "| [Second](/notebooks/a/c.ipynb) | 3.3 min |  |",
+        "| All | 4.7 min | 1.8 min |",
+    ]

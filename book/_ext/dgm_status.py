@@ -1,22 +1,28 @@
-"""The status page's table: which notebook ran when, for how long, on what and with which versions."""
+"""Which notebook ran when, for how long, on what and with which versions; and how long its stored trainings took."""
 
 import json
+import re
 from pathlib import Path
 
+from safetensors import safe_open
 from sphinx.util.docutils import SphinxDirective
 
 STATUS = Path("notebooks") / "status.json"
 
 
 def minutes(seconds):
-    return f"{seconds} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def missing_entries(status, titles):
+    missing = [name for name in titles if f"{name}.ipynb" not in status]
+    if missing:
+        raise LookupError(f"not in {STATUS}: {', '.join(missing)}; run `make execute` on them")
 
 
 def status_rows(status, titles):
     """Markdown table rows, one for each notebook ordered as ``titles``. Raises LookupError for one without entry."""
-    missing = [name for name in titles if f"{name}.ipynb" not in status]
-    if missing:
-        raise LookupError(f"not in {STATUS}: {', '.join(missing)}; run `make execute` on them")
+    missing_entries(status, titles)
     rows = ["| Notebook | Executed | Elapsed | Processor | torch |", "|---|---|---:|---:|---|"]
     for name, title in titles.items():
         entry = status[f"{name}.ipynb"]
@@ -40,8 +46,49 @@ def machine_lines(status, titles):
     ]
 
 
-class NotebookStatus(SphinxDirective):
-    """The table of all notebooks in the table of contents, read from notebooks/status.json."""
+def notebook_of(weights, sources):
+    """The notebook that stores the weights of this name: whose code has it as a string, or else the longest beginning
+    of it as an f-string. Raises LookupError if there is none."""
+    exact = [name for name, source in sources.items() if f'"{weights}"' in source]
+    if exact:
+        return exact[0]
+    begun = [
+        (len(start), name)
+        for name, source in sources.items()
+        for start in re.findall(r'f"(\w+)\{', source)
+        if weights.startswith(start)
+    ]
+    if not begun:
+        raise LookupError(f"no notebook stores the weights {weights}")
+    return max(begun)[1]
+
+
+def training_seconds(folder, sources):
+    """Seconds of the stored trainings of each notebook that has some: {notebook: seconds}."""
+    total = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "np") as stored:
+            history = json.loads(stored.metadata()["history"])
+        name = notebook_of(path.stem, sources)
+        total[name] = total.get(name, 0) + history["seconds"]
+    return total
+
+
+def duration_rows(status, titles, trainings):
+    """Markdown table rows: how long each notebook takes on one core, and how long its stored trainings took."""
+    missing_entries(status, titles)
+    rows = ["| Notebook | To run | Stored trainings |", "|---|---:|---:|"]
+    for name, title in titles.items():
+        trained = minutes(trainings[name]) if name in trainings else ""
+        rows.append(
+            f"| [{title}](/{name}.ipynb) | {minutes(status[f'{name}.ipynb']['processor_seconds'])} | {trained} |"
+        )
+    run = sum(status[f"{name}.ipynb"]["processor_seconds"] for name in titles)
+    return [*rows, f"| All | {minutes(run)} | {minutes(sum(trainings.values()))} |"]
+
+
+class NotebookTable(SphinxDirective):
+    """A table of all notebooks in the table of contents, made by ``lines`` from notebooks/status.json."""
 
     def run(self):
         path = Path(self.env.srcdir) / STATUS
@@ -49,19 +96,34 @@ class NotebookStatus(SphinxDirective):
         names = [name for name in self.env.external_site_map if name.startswith("notebooks/")]
         try:
             status = json.loads(path.read_text(encoding="utf8"))
-            titles = {name: self.title(name) for name in names}
-            lines = [*status_rows(status, titles), "", *machine_lines(status, titles)]
+            self.cells = {name: self.read(name) for name in names}
+            titles = {name: "".join(cells[0]["source"]).splitlines()[0] for name, cells in self.cells.items()}
+            lines = self.lines(status, {name: title.removeprefix("# ") for name, title in titles.items()})
         except (OSError, ValueError, LookupError) as problem:
-            raise self.error(f"notebook-status: {problem}") from None
+            raise self.error(f"{self.name}: {problem}") from None
         return self.parse_text_to_nodes("\n".join(lines))
 
-    def title(self, name):
-        """The first heading of a notebook."""
-        notebook = json.loads((Path(self.env.srcdir) / f"{name}.ipynb").read_text(encoding="utf8"))
-        first = "".join(notebook["cells"][0]["source"]).splitlines()[0]
-        return first.removeprefix("# ")
+    def read(self, name):
+        return json.loads((Path(self.env.srcdir) / f"{name}.ipynb").read_text(encoding="utf8"))["cells"]
+
+
+class NotebookStatus(NotebookTable):
+    """Which notebook ran when, for how long, on what."""
+
+    def lines(self, status, titles):
+        return [*status_rows(status, titles), "", *machine_lines(status, titles)]
+
+
+class NotebookDurations(NotebookTable):
+    """How long each notebook takes, and its stored trainings took."""
+
+    def lines(self, status, titles):
+        code = {name: [c["source"] for c in cells if c["cell_type"] == "code"] for name, cells in self.cells.items()}
+        sources = {name: "".join(line for source in cells for line in source) for name, cells in code.items()}
+        return duration_rows(status, titles, training_seconds(Path(self.env.srcdir) / "weights", sources))
 
 
 def setup(app):
     app.add_directive("notebook-status", NotebookStatus)
+    app.add_directive("notebook-durations", NotebookDurations)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
