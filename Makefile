@@ -62,9 +62,11 @@ format: $(READY)  ## format code and notebooks
 
 execute: $(READY)  ## re-execute the notebooks in place (NOTEBOOKS=... for some of them)
 	$(BIN)/python tools/execute.py $(NOTEBOOKS)
+	$(BIN)/python tools/picture.py
 
 retrain: $(READY)  ## train every stored model afresh, then re-execute
 	DGM_RETRAIN=always $(BIN)/python tools/execute.py $(NOTEBOOKS)
+	$(BIN)/python tools/picture.py
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

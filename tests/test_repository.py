@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import nbformat
+import picture
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from repo import ROOT, notebooks, toc_pages
@@ -244,3 +245,17 @@ def test_traces_are_found(place):
     assert machine_traces(json.dumps({"text": f"File /{place}"})) != []
     assert machine_traces("http://host.example/simple", {"host.example"}) == ["host.example"]
     assert machine_traces(f"see docs/{place}") == []  # a relative path is nobody's machine
+
+
+def test_the_readme_shows_the_stored_figure():
+    """Its picture, with an alternative text, is the one in the notebook that it links to."""
+    shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert [path for _, path in shown] == [picture.PICTURE.relative_to(ROOT).as_posix()]
+    assert (ROOT / shown[0][1]).read_bytes() == picture.picture()
+
+
+def test_the_readme_lists_every_page():
+    linked = re.findall(r"\]\((book/[\w/]+\.md)\)", (ROOT / "README.md").read_text())
+    pages = [path.relative_to(ROOT).as_posix() for path in (ROOT / "book").glob("*/*.md")]
+    assert pages
+    assert [page for page in pages if linked.count(page) != 1] == []
