@@ -10,14 +10,18 @@ import play_assets
 import pytest
 import torch
 from repo import SITE
+from safetensors import safe_open
+from safetensors.torch import save_file
 from test_site import browser, visit  # noqa: F401 (fixtures)
 
 from dgm_helpers.data import banana_log_joint
 from dgm_helpers.hmc import leapfrog
 from dgm_helpers.quadrature import grid_2d
+from dgm_helpers.weights import read_weights, weights_dir
 
 pytestmark = pytest.mark.site
 PAGES = {"latent_plane": "book/play/latent_plane.html", "banana_hmc": "book/play/banana_hmc.html"}
+LOST = {"latent_plane": "decoder.js", "banana_hmc": "banana.js"}  # for want of which a page cannot start
 SHARED = "_static"  # what every page of the site loads
 LIMIT = 1_000_000  # bytes of a page with the files that are its own
 TOUCH = 44  # px
@@ -41,6 +45,10 @@ def play(visit):  # noqa: F811
 @pytest.fixture(scope="module")
 def model():
     return play_assets.load_model()
+
+
+def test_nothing_is_said_to_have_failed(play):
+    assert not play("latent_plane").get_by_text("did not start").is_visible()
 
 
 def read(page, name):
@@ -157,6 +165,20 @@ def spot(page, name, point):
     return box["x"] + pixel[0], box["y"] + pixel[1]
 
 
+def finger(page, *points):
+    """Put a finger down at the first of the points, draw it over the others, and lift it."""
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+
+    def touch(kind, *points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
+
+    touch("touchStart", points[0])
+    for point in points[1:]:
+        touch("touchMove", point)
+    touch("touchEnd")
+
+
 def test_mouse_drags_the_point(play):
     page = play("latent_plane")
 
@@ -176,17 +198,10 @@ def test_mouse_drags_the_point(play):
 def test_finger_drags_the_point_and_the_page_stays(play):
     page = play("latent_plane")
     page.set_viewport_size({"width": 360, "height": 740})
-    session = page.context.new_cdp_session(page)
-
-    def touch(kind, *points):
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
 
     def drag():
         first, last = spot(page, "latent_plane", [0, 2]), spot(page, "latent_plane", [1.5, -2])
-        touch("touchStart", first)
-        for i in range(1, 6):
-            touch("touchMove", [a + (b - a) * i / 5 for a, b in zip(first, last, strict=True)])
-        touch("touchEnd")
+        finger(page, *([a + (b - a) * i / 5 for a, b in zip(first, last, strict=True)] for i in range(6)))
 
     spot(page, "latent_plane", [0, 0])
     top = page.evaluate("scrollY")
@@ -194,6 +209,32 @@ def test_finger_drags_the_point_and_the_page_stays(play):
     assert z == pytest.approx([1.5, -2], abs=0.1)
     assert changed
     assert page.evaluate("scrollY") == top
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("latent_plane", "digit"), ("latent_plane", "z1"), ("banana_hmc", "plane"), ("banana_hmc", "energy")],
+)
+def test_a_swipe_scrolls_past(browser, name, part):  # noqa: F811
+    """Beside the plane that is dragged, and all over the page of the sampler; nothing is moved or launched."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, offline=True)
+    page = context.new_page()
+    page.goto((SITE / PAGES[name]).as_uri())
+    page.wait_for_function(f"window.dgm?.{name} !== undefined")
+    target = page.locator(f"[data-part={part}]")
+    target.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
+    page.wait_for_timeout(200)
+    box, top = target.bounding_box(), page.evaluate("scrollY")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    finger(page, *((x, y - 20 * i) for i in range(11)))
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") > top + 100
+    moved = {
+        "latent_plane": "dgm.latent_plane.state.z.some(z => z)",
+        "banana_hmc": "dgm.banana_hmc.state.samples.length > 0",
+    }
+    assert not page.evaluate(moved[name])
+    context.close()
 
 
 @pytest.mark.parametrize(
@@ -294,22 +335,25 @@ def test_random_numbers(play):
 
 CHAINS = """([settings, chains, num_samples, start]) => Array.from({length: chains}, (_, seed) => {
     const r = dgm.sample_hmc(dgm.banana_hmc.target, start, {...settings, num_samples, generator: dgm.generator(seed)});
-    const mean = i => r.samples.slice(100).reduce((sum, q) => sum + q[i], 0) / (num_samples - 100);
-    return [mean(0), mean(1), r.accept_rate];
+    const mean = f => r.samples.slice(100).reduce((sum, q) => sum + f(q), 0) / (num_samples - 100);
+    return [mean(q => q[0]), mean(q => q[1]), r.accept_rate, mean(q => q[0] ** 2), mean(q => q[1] ** 2)];
 })"""
 
 
-def test_chain_means_are_the_exact_ones(play):
+@pytest.mark.parametrize("step_size", [0.06, 0.12])  # hardly any rejection, and many
+def test_chain_moments_are_the_exact_ones(play, step_size):
+    """First and second moments, by quadrature here; the page's own exact mean among them."""
     page = play("banana_hmc")
-    exact = torch.tensor(page.evaluate("dgm.assets.banana.exact_mean"), dtype=torch.float64)
-    step = {"step_size": 0.06, "num_steps": 25}
-    means = torch.tensor(page.evaluate(CHAINS, [step, 60, 1100, START]), dtype=torch.float64)[:, :2]
+    points = grid_2d(-5, 5, 0.01, dtype=torch.float64).flatten(0, 1)
+    weights = banana_log_joint(points).softmax(0)
+    exact = weights @ torch.cat([points, points**2], -1)
+    assert page.evaluate("dgm.assets.banana.exact_mean") == pytest.approx(exact[:2].tolist(), abs=1e-9)
+    settings = {"step_size": step_size, "num_steps": round(1.5 / step_size)}
+    found = torch.tensor(page.evaluate(CHAINS, [settings, 60, 1100, START]), dtype=torch.float64)
+    means = found[:, [0, 1, 3, 4]]
     error = means.std(0) / len(means) ** 0.5
     assert ((means.mean(0) - exact).abs() < 4.5 * error).all()
     assert error.max() < 0.02
-    points = grid_2d(-5, 5, 0.02, dtype=torch.float64)
-    weights = banana_log_joint(points).flatten().softmax(0)
-    assert (weights @ points.flatten(0, 1) - exact).abs().max() < 1e-9
 
 
 def test_what_the_page_says_to_try_happens(play):
@@ -381,11 +425,7 @@ def test_click_launches_from_there(play):
 def test_tap_launches(play):
     page = play("banana_hmc")
     page.set_viewport_size({"width": 360, "height": 740})
-    session = page.context.new_cdp_session(page)
-    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
-    x, y = spot(page, "banana_hmc", [1.0, 0.3])
-    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    finger(page, spot(page, "banana_hmc", [1.0, 0.3]))
     page.wait_for_function("dgm.banana_hmc.state.samples.length === 1")
 
 
@@ -506,6 +546,17 @@ def test_without_scripts_the_page_says_so(browser, name):  # noqa: F811
     context.close()
 
 
+@pytest.mark.parametrize(("name", "lost"), [(n, f) for n in PAGES for f in (LOST[n], f"{n}.js")])
+def test_a_file_that_does_not_load_is_said(browser, name, lost):  # noqa: F811
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.route(f"**/{lost}", lambda route: route.abort())
+    page.goto((SITE / PAGES[name]).as_uri())
+    assert page.get_by_role("alert").filter(has_text="did not start").is_visible()
+    assert not page.locator(".dgm-play").is_visible()
+    context.close()
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_over_http_too(browser, name):  # noqa: F811
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -533,6 +584,40 @@ def test_rounding_is_refused_when_it_is_too_coarse(model, monkeypatch):
     monkeypatch.setattr(play_assets, "TOP", 63)
     with pytest.raises(ValueError, match="probability is off by"):
         play_assets.decoder_asset(model[0].decoder, 5)
+
+
+def retrained(folder):
+    """A folder of weights whose VAE is another one, by a thousandth in each bias of the output."""
+    tensors, _ = read_weights(weights_dir() / "vae_2d.safetensors")
+    with safe_open(weights_dir() / "vae_2d.safetensors", framework="pt") as file:
+        notes = file.metadata()
+    (name,) = (name for name, tensor in tensors.items() if tensor.shape == (784,))
+    save_file(tensors | {name: tensors[name] + 1e-3}, folder / "vae_2d.safetensors", notes)
+
+
+def test_a_site_is_not_built_with_stale_codes(tmp_path, monkeypatch):
+    """After a retraining, until the test digits are encoded afresh. The decoder's weights are read at each build."""
+    play_assets.write_assets(tmp_path / "good")
+    retrained(tmp_path)
+    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
+    with pytest.raises(ValueError, match=r"run `python tools/play_assets\.py --encode`"):
+        play_assets.write_assets(tmp_path / "stale")
+    assert not (tmp_path / "stale").exists()
+
+
+def test_the_site_holds_the_assets_of_these_weights(tmp_path):
+    """Byte by byte what a build would write now: a site from before a retraining is found out."""
+    play_assets.write_assets(tmp_path)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (SITE / "book" / "play" / path.name).read_bytes(), path.name
+
+
+def test_stored_codes_are_the_encoders(model):
+    """The scatter is that of the notebook: means of the binarised test digits, to the rounding."""
+    codes, labels, limit = play_assets.read_codes(model[1])
+    wanted, digits, widest = play_assets.encode(play_assets.load_model()[0])
+    assert (widest, digits.tolist()) == (limit, labels.tolist())
+    assert (wanted.int() - codes.int()).abs().max() <= 1  # another processor may round otherwise
 
 
 def test_codes_of_another_encoder_are_refused(model):

@@ -35,7 +35,21 @@
 
   /* ---- what is shown ---- */
 
-  /* Behind the point: prior circles, encoded digits, and each digit's name at its median. Painted once per size. */
+  /* Move places apart, as little as it takes, until no two are nearer than a distance in pixels. */
+  function spread(places, distance) {
+    for (let round = 0; round < 100; round++)
+      for (let a = 0; a < places.length; a++)
+        for (let b = 0; b < a; b++) {
+          const gap = places[a].map((value, i) => value - places[b][i]), now = Math.hypot(...gap) || 1e-6;
+          if (now >= distance) continue;
+          const share = (distance - now) / now / 2;
+          places[a] = places[a].map((value, i) => value + share * gap[i]);
+          places[b] = places[b].map((value, i) => value - share * gap[i]);
+        }
+    return places;
+  }
+
+  /* Behind the point: prior circles, encoded digits, and each digit's name near its median. Painted once per size. */
   function background(plot, colours) {
     const layer = document.createElement("canvas"), pen = layer.getContext("2d");
     [layer.width, layer.height] = [plot.canvas.width, plot.canvas.height];
@@ -62,9 +76,11 @@
       dgm.label(pen, `${100 * mass} %`, [x, y + edge - x + 5], colours);
     }
     const median = (values) => values.sort()[values.length >> 1];
-    for (let k = 0; k < 10; k++) {
+    const names = Array.from({ length: 10 }, (_, k) => {
       const of_class = (values) => values.filter((_, i) => codes.label[i] === k);
-      const [x, y] = plot.pixel([median(of_class(codes.z1)), median(of_class(codes.z2))]);
+      return plot.pixel([median(of_class(codes.z1)), median(of_class(codes.z2))]);
+    });
+    for (const [k, [x, y]] of spread(names, 21).entries()) {
       pen.fillStyle = colours.paper;
       dgm.dot(pen, [x, y], 9);
       [pen.strokeStyle, pen.lineWidth, pen.fillStyle] = [TAB10[k], 2, colours.ink];
@@ -118,6 +134,7 @@
       const slider = part(`z${i + 1}`);
       slider.value = value;
       slider.setAttribute("aria-valuetext", dgm.number(value, 2));
+      part(`z${i + 1}_text`).textContent = dgm.number(value, 2);
     });
     const kind = state.sampled ? "Binary sample" : "Pixel probabilities";
     const text = `z = ${z}. ${kind}; of the ${NEIGHBOURS} nearest test digits ${count} are ${label}.`;
