@@ -5,8 +5,6 @@ import hashlib
 import html
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +12,6 @@ from typing import ClassVar
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
-from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
@@ -162,26 +159,6 @@ def copy_mathjax(app, exception):
         copy_asset(source / "tex-chtml.js", target)
 
 
-def start_play(app):
-    """Begin to write what the pages of book/play compute with; it takes seconds, and the pages are read meanwhile."""
-    if app.builder.name == "html":
-        root = Path(app.srcdir)
-        command = [sys.executable, root / "tools" / "play_assets.py", Path(app.outdir) / "book" / "play"]
-        app.play_assets = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
-
-
-def finish_play(app, exception):
-    """Put the scripts of book/play beside its pages: no other page loads them."""
-    if app.builder.name != "html":
-        return
-    _, said = app.play_assets.communicate()
-    if exception is None and app.play_assets.returncode:
-        raise ExtensionError(f"the assets of book/play were not written: {said}")
-    source, target = Path(app.srcdir) / "book" / "play", Path(app.outdir) / "book" / "play"
-    for path in [*source.glob("*.js"), *source.glob("*.css")]:
-        shutil.copy(path, target)
-
-
 def write_redirect(app, exception):
     """Send visitors of the site's root to the landing page, with a title and a link for those whose browser stays."""
     if exception is None and app.builder.name == "html":
@@ -196,8 +173,7 @@ def setup(app):
     app.add_css_file("dgm.css", priority=900)
     app.add_js_file(None, body=NO_SUMMARY_FROM_DISK, priority=900)
     app.connect("config-inited", self_contained)
-    app.connect("builder-inited", start_play)
     app.connect("html-page-context", add_description)
-    app.connect("build-finished", finish_play)
     app.connect("build-finished", write_redirect, priority=900)  # after sphinx-external-toc's bare one
+    app.setup_extension("dgm_play")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
