@@ -298,12 +298,32 @@ def test_acceptance_rule_agrees_with_torch(play):
     log_ratio = banana_log_joint(q) - banana_log_joint(start) + 0.5 * (momentum**2 - p**2).sum(-1)
     u = torch.tensor([f["u"] for f in found], dtype=torch.float64)
     accepted = log_ratio.isfinite() & (u.log() < log_ratio)
+    error, probability = (
+        torch.tensor([f[k] for f in found], dtype=torch.float64) for k in ("energy_error", "accept_prob")
+    )
+    assert (error + log_ratio).abs().max() < 1e-8
+    assert (probability - log_ratio.exp().clamp(max=1)).abs().max() < 1e-8
     near = (u.log() - log_ratio).abs() < 1e-6  # whether rounding decides
     assert not near.any()
     assert [f["accepted"] for f in found] == accepted.tolist()
     assert 30 < accepted.sum() < 270
     repeated = torch.where(accepted.unsqueeze(-1), q, start)
     assert (torch.tensor([f["position"] for f in found], dtype=torch.float64) - repeated).abs().max() < 1e-8
+
+
+def test_energy_along_the_path_agrees_with_torch(play):
+    """What the lower plot shows: H after each step, less H at the start."""
+    page = play("banana_hmc")
+    page.locator("[data-part=launch]").click()
+    path, last = page.evaluate("[dgm.banana_hmc.state.path, dgm.banana_hmc.state.last]")
+    start, momentum = (torch.tensor([x], dtype=torch.float64) for x in (path[0]["position"], last["start"]))
+    energy = []
+    for num_steps in range(1, len(path)):
+        q, p = leapfrog(banana_log_joint, start, momentum, step_size=0.08, num_steps=num_steps)
+        assert q[0].tolist() == pytest.approx(path[num_steps]["position"], abs=1e-9)
+        energy.append(float(0.5 * (p**2).sum() - banana_log_joint(q)))
+    before = float(0.5 * (momentum**2).sum() - banana_log_joint(start))
+    assert [e - before for e in energy] == pytest.approx([point["energy_error"] for point in path[1:]], abs=1e-9)
 
 
 def test_broken_trajectory_is_rejected(play):
@@ -457,6 +477,10 @@ def test_rejections_are_counted_as_repeats(play):
     assert float(read(page, "mean_1").split(" ± ")[0].replace("−", "-")) == pytest.approx(
         sum(q[0] for q in samples) / 500, abs=6e-4
     )
+    batches = torch.tensor(samples, dtype=torch.float64).view(20, 25, 2).mean(1)  # as the page says
+    for i in (0, 1):
+        shown = float(read(page, f"mean_{i + 1}").split(" ± ")[1])
+        assert shown == pytest.approx(float(batches[:, i].std()) / 20**0.5, abs=6e-4)
 
 
 def test_sliders_set_steps_and_path_length(play):
