@@ -175,4 +175,5 @@ def setup(app):
     app.connect("config-inited", self_contained)
     app.connect("html-page-context", add_description)
     app.connect("build-finished", write_redirect, priority=900)  # after sphinx-external-toc's bare one
+    app.setup_extension("dgm_play")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
