@@ -70,13 +70,17 @@ def test_no_notebook_is_recorded_that_is_not_there():
     assert set(recorded) <= {str(path.relative_to(ROOT)) for path in notebooks()}
 
 
-SOURCES = {"notebooks/a/b": 'fit_or_load("one", m)\nname = f"two_{x}"', "notebooks/a/c": 'fit(f"two_more_{y}")'}
+SOURCES = {
+    "notebooks/a/b": 'fit_or_load("one", m)\nname = f"two_{x}"',
+    "notebooks/a/c": 'fit(f"two_more_{y}")\nfit(f"{x}_test")',
+}
 
 
 def test_weights_belong_to_the_notebook_that_names_them():
     assert notebook_of("one", SOURCES) == "notebooks/a/b"
     assert notebook_of("two_1", SOURCES) == "notebooks/a/b"
     assert notebook_of("two_more_1", SOURCES) == "notebooks/a/c"
+    assert notebook_of("one_test", SOURCES) == "notebooks/a/c"
     with pytest.raises(LookupError, match="no notebook stores the weights three"):
         notebook_of("three", SOURCES)
 

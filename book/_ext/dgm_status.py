@@ -47,20 +47,20 @@ def machine_lines(status, titles):
 
 
 def notebook_of(weights, sources):
-    """The notebook that stores the weights of this name: whose code has it as a string, or else the longest beginning
-    of it as an f-string. Raises LookupError if there is none."""
+    """The notebook that stores the weights of this name: its code has it as a string, or else an f-string with the most
+    letters of its beginning and end. Raises LookupError if there is none."""
     exact = [name for name, source in sources.items() if f'"{weights}"' in source]
     if exact:
         return exact[0]
-    begun = [
-        (len(start), name)
+    fitting = [
+        (len(start + end), name)
         for name, source in sources.items()
-        for start in re.findall(r'f"(\w+)\{', source)
-        if weights.startswith(start)
+        for start, end in re.findall(r'f"(\w*)\{[^}"]*\}(\w*)"', source)
+        if start + end and weights.startswith(start) and weights.endswith(end)
     ]
-    if not begun:
+    if not fitting:
         raise LookupError(f"no notebook stores the weights {weights}")
-    return max(begun)[1]
+    return max(fitting)[1]
 
 
 def training_seconds(folder, sources):
