@@ -7,7 +7,7 @@ import sys
 import execute
 import pytest
 import torch
-from dgm_status import duration_rows, machine_lines, notebook_of, status_rows, training_seconds
+from dgm_status import duration_rows, machine_lines, minutes, notebook_of, status_rows, training_seconds
 from repo import ROOT, notebooks
 
 from dgm_helpers.training import History
@@ -23,6 +23,11 @@ ENTRY = {
 }
 STATUS = {"notebooks/a/b.ipynb": ENTRY, "notebooks/a/c.ipynb": ENTRY | {"processor_seconds": 200, "trained": True}}
 TITLES = {"notebooks/a/b": "First", "notebooks/a/c": "Second"}
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(99, "99 s"), (100, "1.7 min"), (7199, "120.0 min"), (9000, "2.5 h")])
+def test_durations_are_readable(seconds, text):
+    assert minutes(seconds) == text
 
 
 def test_rows():

@@ -11,7 +11,10 @@ STATUS = Path("notebooks") / "status.json"
 
 
 def minutes(seconds):
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    """A duration in the unit in which it is easiest to read."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def missing_entries(status, titles):
