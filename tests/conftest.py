@@ -45,7 +45,8 @@ def browser():
 def visit(browser):
     """``visit(page, mode) -> (open page, what the browser complained of)``, from disk and without a network.
 
-    A ``script`` runs before those of the page; other options are the browser context's.
+    A ``script`` runs before those of the page; other options are the browser context's. ``visit.requested`` holds the
+    addresses that the page last visited has asked for.
     """
     contexts = []
 
@@ -62,6 +63,8 @@ def visit(browser):
         page.on("console", lambda m: m.type == "error" and complaints.append(f"console: {m.text}"))
         page.on("pageerror", lambda e: complaints.append(f"script: {e}"))
         page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url}"))
+        requested = visit.requested = set()
+        page.on("request", lambda r: requested.add(r.url))
         page.on(
             "request",
             lambda r: not r.url.startswith(("file:", "data:", "blob:")) and complaints.append(f"external: {r.url}"),

@@ -1,12 +1,17 @@
 """The built site as a reader meets it: opened from disk, with no network, in light and dark, wide and narrow."""
 
 import base64
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from axe import inaccessible, out_of_reach
 from repo import SITE, toc_pages
 
 pytestmark = pytest.mark.site
 PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html"]
+
+HEAVIEST = 2_000_000  # bytes, everything that a page loads when it is read to its end, uncompressed
 
 # What is wrong with the page that is open, one line for each finding.
 PROBE = """async () => {
@@ -56,12 +61,26 @@ def problems(page):
     return found
 
 
+def files_of(urls):
+    """Paths of the files that are meant by addresses."""
+    return {Path(unquote(urlsplit(url).path)) for url in urls if url.startswith("file:")}
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole(visit, name, mode):
     page, complaints = visit(name, mode)
     assert page.evaluate("document.documentElement.dataset.theme") == mode
-    assert problems(page) + complaints == []
+    found = problems(page)
+    if mode == "light":
+        images = page.evaluate("[...document.images].map(image => image.src)")  # also those that wait
+        loaded = files_of([*visit.requested, *images])
+        assert sum(path.stat().st_size for path in loaded) < HEAVIEST
+        assert len([path for path in loaded if path.suffix == ".css" and "_static" in path.parts]) == 1
+        found += out_of_reach(page)  # at 360 px
+        page.set_viewport_size({"width": 1280, "height": 900})
+        found += inaccessible(page)
+    assert found + complaints == []
 
 
 def test_root_leads_to_the_landing_page(visit):

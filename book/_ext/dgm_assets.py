@@ -121,8 +121,8 @@ def words_used(out):
             used.update(classes.split())
         for script in re.findall(r"<script\b[^>]*>(.*?)</script>", text, re.DOTALL):
             used.update(re.findall(r"[\w-]+", script))
-    for script in (out / "_static").rglob("*.js"):
-        if "mathjax" not in script.parts and script.name != "fontawesome.js":
+    for script in out.rglob("*.js"):
+        if "mathjax" not in script.parts and script.name not in ("fontawesome.js", "searchindex.js"):
             used.update(re.findall(r"[\w-]+", script.read_text(encoding="utf8")))
     return used
 

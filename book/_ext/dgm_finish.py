@@ -20,13 +20,21 @@ STORAGE = """<script>try { localStorage.getItem(''); } catch {
 """
 
 
+def shared_sheet(page, match):
+    """The path of a style sheet of all pages in the output folder; None for one that a page brings itself."""
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(page), match["href"]))
+    return path if path.startswith("_static/") else None
+
+
 def one_style_sheet(text, page, path):
-    """Replace all style sheets of a page by the one at ``path``."""
+    """Replace the shared style sheets of a page by the one at ``path``."""
     href = posixpath.relpath(path, posixpath.dirname(page) or ".")
     link, first = f'<link rel="stylesheet" href="{href}" />\n', True
 
     def replace(match):
         nonlocal first
+        if shared_sheet(page, match) is None:
+            return match[0]
         kept, first = (link, False) if first else ("", first)
         return kept
 
@@ -96,12 +104,14 @@ def finish(app, exception):
         for path in sorted(out.rglob("*.html"))
         if path.relative_to(out).parts[0] != "_static"
     }
-    sheets = []
+    note = Path(app.doctreedir) / "sheets.txt"  # pages that are not written afresh name the joint sheet only
+    sheets = note.read_text(encoding="utf8").split() if note.exists() else []
     for page, text in pages.items():
         for match in dgm_assets.STYLESHEET.finditer(text):
-            sheet = posixpath.normpath(posixpath.join(posixpath.dirname(page), match["href"]))
-            if sheet not in sheets and not Path(sheet).name.startswith("book."):
+            sheet = shared_sheet(page, match)
+            if sheet and sheet not in sheets and not Path(sheet).name.startswith("book."):
                 sheets.append(sheet)
+    note.write_text("\n".join(sheets), encoding="utf8")
     style = dgm_assets.bundle(out, sheets)
     for page, text in pages.items():
         text = honest_labels(patient_scripts(one_style_sheet(text, page, style)))

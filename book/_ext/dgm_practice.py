@@ -14,7 +14,7 @@ import re
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-QUESTION_ID = re.compile(r"[a-z]\d+[a-z]?(-\d+)?")
+QUESTION_ID = re.compile(r"([a-e]\d+[a-z]?(?:-\d+)?)(?:-[a-z]+)?")  # of d9-ppca the question is D9
 PITFALLS = "what goes wrong"
 # before anything is drawn, so that nothing is seen to fold; a browser may refuse to say what it remembers
 HEAD = """document.documentElement.dataset.practice = (() => {
@@ -46,8 +46,9 @@ def holds_question(node):
 
 def question_names(section):
     """The IDs of the questions that a section answers, as they are written: ``b4-2`` is B4.2, ``a1b`` is A1b."""
-    found = [one for one in section["ids"] if QUESTION_ID.fullmatch(one)]
-    return " and ".join(one[0].upper() + one[1:].replace("-", ".") for one in found)
+    found = [match[1] for one in section["ids"] if (match := QUESTION_ID.fullmatch(one))]
+    *most, last = [one[0].upper() + one[1:].replace("-", ".") for one in dict.fromkeys(found)] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def fold_section(section):

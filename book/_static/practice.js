@@ -32,7 +32,7 @@
   function revealTarget(hash) {
     let target = null;
     try { target = document.getElementById(decodeURIComponent(hash.slice(1))); } catch { /* not an anchor of ours */ }
-    if (target && reveal(target)) target.scrollIntoView();
+    if (target && reveal(target)) target.scrollIntoView({ behavior: 'instant' });
   }
 
   button.addEventListener('click', () => {
@@ -52,8 +52,16 @@
     if (link && link.href.split('#')[0] === location.href.split('#')[0]) revealTarget(link.hash);
   });
 
-  // what the book's own search found, and the browser's: most open a fold by themselves, for the others open all
-  window.addEventListener('load', () => document.querySelectorAll('span.highlighted').forEach(reveal));
+  // what the book's own search found is marked a moment after the page is there
+  const marks = new MutationObserver(changes => {
+    for (const { addedNodes } of changes) {
+      for (const node of addedNodes) if (node.classList?.contains('highlighted')) reveal(node);
+    }
+  });
+  marks.observe(document.querySelector('.bd-article'), { childList: true, subtree: true });
+  window.addEventListener('load', () => setTimeout(() => marks.disconnect(), 1000));
+
+  // what the browser's own search found: most browsers open a fold by themselves, for the others open all
   document.addEventListener('keydown', event => {
     const find = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'f';
     if (find && !('onbeforematch' in document.body)) unfold(solutions);
