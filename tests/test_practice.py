@@ -118,7 +118,6 @@ def comes_into_view(page, target):
 @pytest.mark.parametrize("target", ["thm-reparameterised", "equation-eq-elbo-minibatch", "strengths-and-weaknesses"])
 def test_deep_links_unfold(visit, target):
     page, _ = visit(PAGE, script=ON)
-    page.evaluate("MathJax.startup.promise")
     page.evaluate("id => { location.hash = id; }", target)
     comes_into_view(page, target)
     assert folds(page) == [False, True] + [False] * (len(folds(page)) - 2)
@@ -129,7 +128,6 @@ def test_deep_links_unfold(visit, target):
     comes_into_view(page, target)
     page.goto("about:blank")
     page.goto(f"{(SITE / PAGE).as_uri()}#{target}")
-    page.evaluate("MathJax.startup.promise")
     comes_into_view(page, target)
     assert sum(folds(page)) == 1
 

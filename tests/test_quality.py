@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from axe import inaccessible, out_of_reach
+from axe import AT_ONCE, inaccessible, out_of_reach
 from PIL import Image
 from repo import ROOT, SITE, toc_pages
 
@@ -128,6 +128,24 @@ def test_print_keeps_proofs(visit, tmp_path):
     page.emulate_media(media="print")
     for gone in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".dgm-practice", ".prev-next-footer"):
         assert not page.locator(gone).first.is_visible()
+
+
+def test_paper_is_white(visit):
+    """A page that was dark on the screen is printed like one that was light."""
+    looks = {}
+    for mode in ("light", "dark"):
+        page, _ = visit("notebooks/vae/vae_2d.html", mode)
+        page.emulate_media(media="print", color_scheme=mode)
+        page.add_style_tag(content=AT_ONCE)
+        assert page.evaluate("document.documentElement.dataset.theme") == mode
+        looks[mode] = (
+            page.evaluate("""() => ['body', 'article h2', 'article p', 'article a', 'figcaption', 'figure img']
+            .map(what => getComputedStyle(document.querySelector(what)))
+            .map(style => [style.color, style.backgroundColor, style.filter])""")
+        )
+        assert page.evaluate("""() => [...document.querySelectorAll('.highlight span')]
+            .every(e => Math.max(...getComputedStyle(e).color.match(/\\d+/g)) < 200)""")
+    assert looks["light"] == looks["dark"]
 
 
 def test_menu_changes_a_formula(visit):

@@ -40,6 +40,10 @@ WIDTH = """() => {
   if (extra > 1) found.push(`page is ${extra} px too wide`);
   const scrolls = e => /auto|scroll/.test(getComputedStyle(e).overflowX);
   const parts = 'p, li, table, img, pre, figure, mjx-container, details, dd, dt, h1, h2, h3';
+  for (const e of document.querySelectorAll('.prev-next-area :is(p, i)')) {
+    const { right } = e.getBoundingClientRect(), edge = e.closest('a').getBoundingClientRect().right;
+    if (right > Math.min(edge, width) + 1) found.push(`cut off: ${e.outerHTML.slice(0, 150)}`);
+  }
   for (const e of article.querySelectorAll(parts)) {
     if (e.closest('mjx-assistive-mml') || e.getBoundingClientRect().right <= width + 1) continue;
     let box = e;
