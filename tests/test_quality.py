@@ -138,11 +138,9 @@ def test_paper_is_white(visit):
         page.emulate_media(media="print", color_scheme=mode)
         page.add_style_tag(content=AT_ONCE)
         assert page.evaluate("document.documentElement.dataset.theme") == mode
-        looks[mode] = (
-            page.evaluate("""() => ['body', 'article h2', 'article p', 'article a', 'figcaption']
+        looks[mode] = page.evaluate("""() => ['body', 'article h2', 'article p', 'article a', 'figcaption']
             .map(what => getComputedStyle(document.querySelector(what)))
             .map(style => [style.color, style.backgroundColor, style.filter])""")
-        )
         assert page.evaluate("""() => [...document.querySelectorAll('.highlight span')]
             .every(e => Math.max(...getComputedStyle(e).color.match(/\\d+/g)) < 200)""")
     assert looks["light"] == looks["dark"]
