@@ -1,18 +1,17 @@
 """The built site as a reader meets it: opened from disk, with no network, in light and dark, wide and narrow."""
 
 import base64
-import os
-import shutil
-import subprocess
-import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Error, sync_playwright
+from axe import inaccessible, out_of_reach
 from repo import SITE, toc_pages
 
 pytestmark = pytest.mark.site
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html"]
+
+HEAVIEST = 2_000_000  # bytes, everything that a page loads when it is read to its end, uncompressed
 
 # What is wrong with the page that is open, one line for each finding.
 PROBE = """async () => {
@@ -41,6 +40,10 @@ WIDTH = """() => {
   if (extra > 1) found.push(`page is ${extra} px too wide`);
   const scrolls = e => /auto|scroll/.test(getComputedStyle(e).overflowX);
   const parts = 'p, li, table, img, pre, figure, mjx-container, details, dd, dt, h1, h2, h3';
+  for (const e of document.querySelectorAll('.prev-next-area :is(p, i)')) {
+    const { right } = e.getBoundingClientRect(), edge = e.closest('a').getBoundingClientRect().right;
+    if (right > Math.min(edge, width) + 1) found.push(`cut off: ${e.outerHTML.slice(0, 150)}`);
+  }
   for (const e of article.querySelectorAll(parts)) {
     if (e.closest('mjx-assistive-mml') || e.getBoundingClientRect().right <= width + 1) continue;
     let box = e;
@@ -53,60 +56,6 @@ WIDTH = """() => {
 }"""
 
 
-def launch(chromium):
-    """A Chromium that is installed, else playwright's own, fetched if need be."""
-    installed = next(filter(None, map(shutil.which, NAMES)), None)
-    arguments = ["--no-sandbox", "--disable-gpu"]
-    if installed:
-        return chromium.launch(executable_path=installed, args=arguments)
-    try:
-        return chromium.launch(args=arguments)
-    except Error:
-        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], capture_output=True, timeout=300)
-        return chromium.launch(args=arguments)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        try:
-            browser = launch(playwright.chromium)
-        except (Error, OSError, subprocess.TimeoutExpired) as error:
-            why = f"no browser: none of {', '.join(NAMES)} is there, and playwright has none: {str(error)[:99]}"
-            if os.environ.get("DGM_REQUIRE_BROWSER") == "1":
-                pytest.fail(why)
-            pytest.skip(why)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """``visit(page, mode) -> (open page, what the browser complained of)``, from disk and without a network."""
-    contexts = []
-
-    def visit(name, mode="light"):
-        path, mark, query = name.partition("?")
-        if not (SITE / path).is_file():
-            pytest.fail(f"{SITE / path} is missing: run `make book`")
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=mode, offline=True)
-        contexts.append(context)
-        page, complaints = context.new_page(), []
-        page.on("console", lambda m: m.type == "error" and complaints.append(f"console: {m.text}"))
-        page.on("pageerror", lambda e: complaints.append(f"script: {e}"))
-        page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url}"))
-        page.on(
-            "request",
-            lambda r: not r.url.startswith(("file:", "data:", "blob:")) and complaints.append(f"external: {r.url}"),
-        )
-        page.goto((SITE / path).as_uri() + mark + query)
-        return page, complaints
-
-    yield visit
-    for context in contexts:
-        context.close()
-
-
 def problems(page):
     """What is wrong with an open page, at any width."""
     found = page.evaluate(PROBE)
@@ -116,12 +65,26 @@ def problems(page):
     return found
 
 
+def files_of(urls):
+    """Paths of the files that are meant by addresses."""
+    return {Path(unquote(urlsplit(url).path)) for url in urls if url.startswith("file:")}
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole(visit, name, mode):
     page, complaints = visit(name, mode)
     assert page.evaluate("document.documentElement.dataset.theme") == mode
-    assert problems(page) + complaints == []
+    found = problems(page)
+    if mode == "light":
+        images = page.evaluate("[...document.images].map(image => image.src)")  # also those that wait
+        loaded = files_of([*visit.requested, *images])
+        assert sum(path.stat().st_size for path in loaded) < HEAVIEST
+        assert len([path for path in loaded if path.suffix == ".css" and "_static" in path.parts]) == 1
+        found += out_of_reach(page)  # at 360 px
+        page.set_viewport_size({"width": 1280, "height": 900})
+        found += inaccessible(page)
+    assert found + complaints == []
 
 
 def test_root_leads_to_the_landing_page(visit):

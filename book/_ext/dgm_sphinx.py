@@ -5,7 +5,6 @@ import hashlib
 import html
 import json
 import os
-import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +13,6 @@ from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.fileutil import copy_asset
 
 REDIRECT = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8" /><title>{title}</title>
@@ -131,34 +129,6 @@ def add_description(app, pagename, templatename, context, doctree):
         )
 
 
-def without(app, module):
-    """Disconnect a module from every event."""
-    for listeners in app.events.listeners.values():
-        for listener in [one for one in listeners if one.handler.__module__ == module]:
-            app.disconnect(listener.id)
-
-
-def self_contained(app, config):
-    """Leave out what would ask for a network, and copy only the part of MathJax that pages can ask for.
-
-    Jupyter Book always loads thebe, whose script comes from a CDN (and is inserted twice, an error in the console).
-    """
-    without(app, "sphinx_thebe")
-    app.registry.css_files[:] = [css for css in app.registry.css_files if css[0] != "sphinx-thebe.css"]
-    without(app, "sphinx-mathjax-offline")
-    app.connect("build-finished", copy_mathjax)
-
-
-def copy_mathjax(app, exception):
-    """The combined TeX-to-CHTML component and what it loads lazily; the other combinations weigh more than all this."""
-    if exception is None and app.builder.format == "html":
-        source = Path(sys.modules["sphinx-mathjax-offline"].__file__).parent / "static" / "mathjax"
-        target = Path(app.outdir) / "_static" / "mathjax"
-        for part in ("a11y", "input", "output", "sre"):
-            copy_asset(source / part, target / part)
-        copy_asset(source / "tex-chtml.js", target)
-
-
 def write_redirect(app, exception):
     """Send visitors of the site's root to the landing page, with a title and a link for those whose browser stays."""
     if exception is None and app.builder.name == "html":
@@ -168,11 +138,13 @@ def write_redirect(app, exception):
 
 
 def setup(app):
+    app.setup_extension("dgm_practice")
+    app.setup_extension("dgm_search")
+    app.setup_extension("dgm_finish")
     app.add_directive("notebook-figure", NotebookFigure)
     app.add_post_transform(TidyProofs)
     app.add_css_file("dgm.css", priority=900)
     app.add_js_file(None, body=NO_SUMMARY_FROM_DISK, priority=900)
-    app.connect("config-inited", self_contained)
     app.connect("html-page-context", add_description)
     app.connect("build-finished", write_redirect, priority=900)  # after sphinx-external-toc's bare one
     app.setup_extension("dgm_play")

@@ -1,0 +1,174 @@
+"""Light, self-contained assets: nothing comes from a network, and a page loads only what it uses.
+
+- MathJax: the parts that ``formulas.js`` asks for, and what its menu may ask for.
+- Images of notebooks: the same pixels as lossless WebP, a fraction of the PNG.
+- Style sheets: one file for all pages, without the rules for classes that no page or script mentions.
+- Icon fonts: the glyphs that the style sheet names.
+"""
+
+import hashlib
+import logging
+import posixpath
+import re
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import tinycss2
+from docutils import nodes
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from PIL import Image
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.fileutil import copy_asset
+
+MATHJAX = ("startup.js", "core.js", "a11y", "input", "output/chtml.js", "output/chtml", "sre", "ui")
+logging.getLogger("fontTools").setLevel(logging.WARNING)
+STYLESHEET = re.compile(r'<link [^>]*?href="(?P<href>[^"]+\.css)(\?[^"]*)?"[^>]*?/>\s*')
+LOCAL_URL = re.compile(r"""url\(\s*(["']?)(?!data:|https?:|//|#)([^"')?#]+)[^"')]*\1\s*\)""")
+IMPORT = re.compile(r"""@import\s+["'](?!https?:|//)([^"'?]+)[^"']*["']\s*;""")
+ICON = re.compile(r"\\(f[0-9a-f]{3})\b|([\ue000-\uf8ff])")
+
+
+def without(app, module):
+    """Disconnect a module from every event."""
+    for listeners in app.events.listeners.values():
+        for listener in [one for one in listeners if one.handler.__module__ == module]:
+            app.disconnect(listener.id)
+
+
+def self_contained(app, config):
+    """Leave out what would ask for a network, and load MathJax by our own script.
+
+    Jupyter Book always loads thebe, whose script comes from a CDN (and is inserted twice, an error in the console).
+    """
+    without(app, "sphinx_thebe")
+    app.registry.css_files[:] = [css for css in app.registry.css_files if css[0] != "sphinx-thebe.css"]
+    without(app, "sphinx-mathjax-offline")
+    config.mathjax_path = "formulas.js"
+
+
+def copy_mathjax(app):
+    source = Path(sys.modules["sphinx-mathjax-offline"].__file__).parent / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for part in MATHJAX:
+        copy_asset(source / part, (target / part).parent if part.endswith(".js") else target / part)
+
+
+class LighterImages(SphinxPostTransform):
+    """Show the PNG images that notebooks hold as lossless WebP, kept from build to build under the image's own name."""
+
+    default_priority = 150  # before Sphinx chooses among an image's formats
+    formats = ("html",)
+
+    def run(self, **kwargs):
+        store = Path(self.app.doctreedir).parent / "jupyter_execute"
+        for node in self.document.findall(nodes.image):
+            path = (Path(self.env.srcdir) / node["uri"]).resolve()
+            if path.suffix == ".png" and path.parent == store.resolve():
+                lighter = path.with_suffix(".webp")
+                if not lighter.exists():
+                    lighter.write_bytes(webp(path))
+                self.env.images.add_file(self.env.docname, str(lighter))
+                node["uri"], node["candidates"] = str(lighter), {"*": str(lighter)}
+
+
+def webp(path):
+    """The pixels of an image file as lossless WebP."""
+    content = BytesIO()
+    with Image.open(path) as image:
+        image.save(content, "WEBP", lossless=True, method=4, quality=60)
+    return content.getvalue()
+
+
+def selectors(prelude):
+    """The selectors of a rule, each as its tokens and the classes that an element must have for it."""
+    found, tokens = [], []
+    for token in [*prelude, None]:
+        if token is None or token == ",":
+            before = [None, *tokens]
+            classes = {t.value for dot, t in zip(before, tokens, strict=False) if t.type == "ident" and dot == "."}
+            found.append((tokens, classes))
+            tokens = []
+        else:
+            tokens.append(token)
+    return found
+
+
+def purge(rules, used):
+    """CSS text of the rules that can apply where only the classes ``used`` occur."""
+    kept = []
+    for rule in rules:
+        if rule.type == "qualified-rule":
+            alive = [tinycss2.serialize(tokens).strip() for tokens, need in selectors(rule.prelude) if need <= used]
+            if alive:
+                kept.append(f"{','.join(alive)}{{{tinycss2.serialize(rule.content).strip()}}}")
+        elif rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports", "layer") and rule.content:
+            inner = purge(tinycss2.parse_rule_list(rule.content, True, True), used)
+            if inner:
+                kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}")
+        elif rule.type == "at-rule" and rule.lower_at_keyword != "charset":
+            kept.append(rule.serialize())
+    return "\n".join(kept)
+
+
+def words_used(out):
+    """Every class of a page, and every word of a script, which may be the name of a class."""
+    used = set()
+    for page in out.rglob("*.html"):
+        text = page.read_text(encoding="utf8")
+        for classes in re.findall(r'\bclass="([^"]*)"', text):
+            used.update(classes.split())
+        for script in re.findall(r"<script\b[^>]*>(.*?)</script>", text, re.DOTALL):
+            used.update(re.findall(r"[\w-]+", script))
+    for script in out.rglob("*.js"):
+        if "mathjax" not in script.parts and script.name not in ("fontawesome.js", "searchindex.js"):
+            used.update(re.findall(r"[\w-]+", script.read_text(encoding="utf8")))
+    return used
+
+
+def fewer_icons(css, static):
+    """Let each icon font hold the glyphs that the style sheet names, instead of thousands."""
+    named = [int(code, 16) if code else ord(glyph) for code, glyph in ICON.findall(css)]
+
+    def lighter(match):
+        font = static / match[2]
+        if "fontawesome" not in match[2] or font.suffix != ".woff2":
+            return match[0]
+        options = subset.Options(flavor="woff", notdef_outline=True, layout_features=[])
+        face = TTFont(font.with_suffix(".ttf"))
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes=named)
+        subsetter.subset(face)
+        content = BytesIO()
+        face.flavor = "woff"
+        face.save(content, reorderTables=False)
+        name = f"{font.stem}.{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.woff"
+        (static / name).write_bytes(content.getvalue())
+        return f"url({name})"
+
+    css = LOCAL_URL.sub(lighter, css).replace('.woff) format("woff2")', '.woff) format("woff")')
+    return re.sub(r',\s*url\([^)]*\.ttf\)\s*format\("truetype"\)', "", css)
+
+
+def read_sheet(static, sheet):
+    """A style sheet with those that it imports, its addresses relative to the folder ``static``."""
+    folder = posixpath.dirname(posixpath.relpath(posixpath.normpath(sheet.as_posix()), static.as_posix()))
+    css = sheet.read_text(encoding="utf8")
+    css = LOCAL_URL.sub(lambda m: f"url({posixpath.normpath(posixpath.join(folder, m[2]))})", css)
+    return IMPORT.sub(lambda m: read_sheet(static, sheet.parent / m[1]), css)
+
+
+def bundle(out, sheets):
+    """Write one style sheet in place of several, given by their paths in the output folder; return its path."""
+    static, used = out / "_static", words_used(out)
+    text = [
+        purge(tinycss2.parse_stylesheet(read_sheet(static, static / ".." / sheet), True, True), used)
+        for sheet in sheets
+    ]
+    css = fewer_icons("\n".join(text), static)
+    name = f"book.{hashlib.sha256(css.encode()).hexdigest()[:8]}.css"
+    for old in static.glob("book.*.css"):
+        old.unlink()
+    (static / name).write_text(css, encoding="utf8")
+    return f"_static/{name}"

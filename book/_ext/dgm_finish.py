@@ -1,0 +1,128 @@
+"""Finish the pages that Sphinx has written: one style sheet, scripts that wait, images with a size, honest labels."""
+
+import posixpath
+import re
+from pathlib import Path
+
+import dgm_assets
+from PIL import Image
+
+TAG = r"<{}\b[^>]*>"
+# before all else: where the browser refuses to store anything, the theme's scripts would stop with an error
+STORAGE = """<script>try { localStorage.getItem(''); } catch {
+  const kept = new Map();
+  Object.defineProperty(window, 'localStorage', { value: {
+    getItem: key => kept.get(key) ?? null,
+    setItem: (key, value) => kept.set(key, String(value)),
+    removeItem: key => kept.delete(key),
+  } });
+}</script>
+"""
+
+
+def shared_sheet(page, match):
+    """The path of a style sheet of all pages in the output folder; None for one that a page brings itself."""
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(page), match["href"]))
+    return path if path.startswith("_static/") else None
+
+
+def one_style_sheet(text, page, path):
+    """Replace the shared style sheets of a page by the one at ``path``."""
+    href = posixpath.relpath(path, posixpath.dirname(page) or ".")
+    link, first = f'<link rel="stylesheet" href="{href}" />\n', True
+
+    def replace(match):
+        nonlocal first
+        if shared_sheet(page, match) is None:
+            return match[0]
+        kept, first = (link, False) if first else ("", first)
+        return kept
+
+    return dgm_assets.STYLESHEET.sub(replace, text)
+
+
+def patient_scripts(text):
+    """Let scripts from files run when the page is there, in their order; inline ones need one of them only."""
+
+    def replace(match):
+        tag = match[0]
+        waits = re.search(r"\s(defer|async)\b", tag) or "documentation_options" in tag or "src=" not in tag
+        return tag if waits else tag.replace("<script", '<script defer="defer"', 1)
+
+    return re.sub(TAG.format("script"), replace, text)
+
+
+def sized_images(text, page, out):
+    """Give every image its size in pixels, and let all but the first of the article wait until they are near."""
+    start, seen = text.find("<article"), 0
+
+    def replace(match):
+        nonlocal seen
+        tag = match[0]
+        source = re.search(r'\ssrc="([^"]+)"', tag)
+        path = source and out / posixpath.normpath(posixpath.join(posixpath.dirname(page), source[1]))
+        extra = ""
+        if path and path.is_file() and not re.search(r"\s(width|height)=", tag):
+            size = image_size(path)
+            extra += ' width="{}" height="{}"'.format(*size) if size else ""
+        if match.start() > start >= 0:
+            if seen and " loading=" not in tag:
+                extra += ' loading="lazy" decoding="async"'
+            seen += 1
+        return tag.replace("<img", "<img" + extra, 1)
+
+    return re.sub(TAG.format("img"), replace, text)
+
+
+def image_size(path, known={}):  # noqa: B006 - one memory for all pages
+    """Width and height in pixels; None for an SVG without them."""
+    if path not in known:
+        if path.suffix == ".svg":
+            box = re.search(r'viewBox="\s*[\d.-]+\s+[\d.-]+\s+([\d.]+)\s+([\d.]+)', path.read_text(encoding="utf8"))
+            known[path] = box and (round(float(box[1])), round(float(box[2])))
+        else:
+            with Image.open(path) as image:
+                known[path] = image.size
+    return known[path]
+
+
+def honest_labels(text):
+    """Take away labels that hide the words on a button (speech control listens for them), and roles out of place."""
+    text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    text = text.replace(' role="doc-biblioentry"', "")
+    text = re.sub(r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1", text)
+    return text.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+
+
+def finish(app, exception):
+    if exception is not None or app.builder.name != "html":
+        return
+    dgm_assets.copy_mathjax(app)
+    out = Path(app.outdir)
+    pages = {
+        path.relative_to(out).as_posix(): path.read_text(encoding="utf8")
+        for path in sorted(out.rglob("*.html"))
+        if path.relative_to(out).parts[0] != "_static"
+    }
+    note = Path(app.doctreedir) / "sheets.txt"  # pages that are not written afresh name the joint sheet only
+    sheets = note.read_text(encoding="utf8").split() if note.exists() else []
+    for page, text in pages.items():
+        for match in dgm_assets.STYLESHEET.finditer(text):
+            sheet = shared_sheet(page, match)
+            if sheet and sheet not in sheets and not Path(sheet).name.startswith("book."):
+                sheets.append(sheet)
+    note.write_text("\n".join(sheets), encoding="utf8")
+    style = dgm_assets.bundle(out, sheets)
+    for page, text in pages.items():
+        text = honest_labels(patient_scripts(one_style_sheet(text, page, style)))
+        if STORAGE not in text:
+            text = re.sub(r"(<head>\s*<meta charset[^>]*>)", lambda m: m[1] + "\n" + STORAGE, text, count=1)
+        (out / page).write_text(sized_images(text, page, out), encoding="utf8")
+
+
+def setup(app):
+    app.add_post_transform(dgm_assets.LighterImages)
+    app.add_js_file("page.js", loading_method="defer")
+    app.connect("config-inited", dgm_assets.self_contained)
+    app.connect("build-finished", finish, priority=950)  # after everything else has been written
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

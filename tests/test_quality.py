@@ -1,0 +1,158 @@
+"""The quality of the built pages: accessible, light, printed whole, and found by search."""
+
+import re
+import sys
+
+import pytest
+from axe import AT_ONCE, inaccessible, out_of_reach
+from PIL import Image
+from repo import ROOT, SITE, toc_pages
+
+pytestmark = pytest.mark.site
+PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html"]
+PRACTICE = "localStorage.setItem('dgm-practice', 'on')"
+SEARCHES = {  # what is looked for: the page that must be among the first found
+    "score function": "book/vae/gradient_estimators",
+    "planar": "book/flows/planar_and_couplings",
+    "8.11": "book/probability/graphical_models",
+    "B4.2": "book/vae/elbo",
+}
+
+
+@pytest.mark.parametrize("damage", ['<img src="x.svg">', "<button></button>", '<p style="color: #bbb">pale</p>'])
+def test_damage_is_found(visit, damage):
+    page, _ = visit("book/references.html")
+    page.evaluate("html => document.querySelector('.bd-article').insertAdjacentHTML('afterbegin', html)", damage)
+    found = inaccessible(page)
+    assert sum(not finding.startswith("in dark") for finding in found) == 1
+
+
+@pytest.mark.parametrize("colour", ["--pst-color-text-base: #333", "--pst-color-link: #345"])
+def test_dark_damage_is_found(visit, colour):
+    """What is legible in light and not in dark."""
+    page, _ = visit("book/references.html")
+    page.add_style_tag(content=f"html[data-theme='dark'] {{ {colour} !important }}")
+    found = inaccessible(page)
+    assert found
+    assert all("in dark: serious color-contrast" in finding for finding in found)
+
+
+REACHED = {  # done to a box that scrolls, and one that does not
+    "out of reach": "<div style='overflow: auto; width: 100px'><div style='width: 200px'>wide</div></div>",
+    "in the way": "<span class='math' tabindex='0'>short</span>",
+}
+
+
+@pytest.mark.parametrize("finding", REACHED)
+def test_reach_is_seen(visit, finding):
+    page, _ = visit("book/references.html")
+    assert out_of_reach(page) == []
+    page.evaluate(
+        "html => document.querySelector('.bd-article').insertAdjacentHTML('afterbegin', html)", REACHED[finding]
+    )
+    assert [one.split(":")[0] for one in out_of_reach(page)] == [finding]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_images_have_a_size_and_wait(name):
+    text = (SITE / name).read_text(encoding="utf8")
+    article = text[text.find("<article") :]
+    images = re.findall(r"<img\b[^>]*>", article)
+    for image in re.findall(r"<img\b[^>]*>", text):
+        assert re.search(r'\swidth="\d+" height="\d+"', image) or "style=" in image
+    assert all('loading="lazy"' in image for image in images[1:])
+    assert "loading=" not in "".join(images[:1])
+
+
+def test_images_keep_their_pixels():
+    """The WebP files show what the notebooks hold, to the last bit."""
+    pairs = [(p, p.with_suffix(".png")) for p in (ROOT / "_build" / "jupyter_execute").glob("*.webp")]
+    assert pairs
+    for light, original in pairs[:: max(1, len(pairs) // 6)]:
+        with Image.open(light) as one, Image.open(original) as other:
+            assert one.convert("RGBA").tobytes() == other.convert("RGBA").tobytes()
+
+
+def test_icons_are_drawn(visit):
+    """The subset fonts still hold the glyphs of the theme's buttons."""
+    page, _ = visit("book/vae/elbo.html")
+    page.evaluate("document.fonts.ready")
+    assert page.evaluate("document.fonts.check('900 16px \"Font Awesome 6 Free\"', '\\uf002')")
+    assert page.evaluate("""[...document.querySelectorAll('.fa-solid, .fa-list')].filter(e => e.checkVisibility())
+        .every(e => getComputedStyle(e, '::before').content.length === 3)""")
+
+
+@pytest.mark.parametrize("query", SEARCHES)
+def test_search_finds(visit, query):
+    """The page that answers comes among the first, and whatever is found holds every word that was looked for."""
+    page, complaints = visit(f"search.html?q={query}")
+    page.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText.includes('found')")
+    found = page.evaluate("[...document.querySelectorAll('#search-results li a')].map(link => link.href)")
+    names = [re.sub(r"\.html([?#].*)?$", "", link).rpartition("html/")[2] for link in found]
+    assert SEARCHES[query] in names[:5]
+    for name in names:
+        source = next(path for end in ("md", "ipynb") if (path := ROOT / f"{name}.{end}").exists())
+        text = source.read_text(encoding="utf8").lower()
+        assert all(word[:6] in text for word in query.lower().split())
+    assert complaints == []
+
+
+def test_numbered_words():
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    from dgm_search import SearchNumbered
+
+    split = SearchNumbered({}).split
+    assert split("Bishop 8.11 and B4.2, in 3.14159 ways.") == [
+        "Bishop", "8.11", "and", "B4.2", "in", "3", "14159", "ways", "8", "11", "B4", "2"]  # fmt: skip
+
+
+def test_style_sheet_keeps_what_applies():
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    import dgm_assets
+    import tinycss2
+
+    css = "a,.used>b{x:1} .gone{x:2} .used.gone{x:3} @media print{.gone{x:4} p{x:5}} .used:not(.gone){x:6}"
+    kept = dgm_assets.purge(tinycss2.parse_stylesheet(css, True, True), {"used"})
+    assert re.findall(r"x:(\d)", kept) == ["1", "5", "6"]
+
+
+def test_print_keeps_proofs(visit, tmp_path):
+    """On paper: the solutions, no navigation, nothing wider than the page."""
+    page, _ = visit("book/probability/moment_matching.html", script=PRACTICE)
+    page.evaluate("MathJax.startup.promise")
+    content = page.pdf(path=tmp_path / "page.pdf", format="A4")
+    folded = len(re.findall(rb"/Type\s*/Page\b", content))
+    page, _ = visit("book/probability/moment_matching.html")
+    page.evaluate("MathJax.startup.promise")
+    assert folded == len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) > 3
+    page.emulate_media(media="print")
+    for gone in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".dgm-practice", ".prev-next-footer"):
+        assert not page.locator(gone).first.is_visible()
+
+
+def test_paper_is_white(visit):
+    """A page that was dark on the screen is printed like one that was light."""
+    looks = {}
+    for mode in ("light", "dark"):
+        page, _ = visit("notebooks/vae/vae_2d.html", mode)
+        page.emulate_media(media="print", color_scheme=mode)
+        page.add_style_tag(content=AT_ONCE)
+        assert page.evaluate("document.documentElement.dataset.theme") == mode
+        looks[mode] = page.evaluate("""() => ['body', 'article h2', 'article p', 'article a', 'figcaption']
+            .map(what => getComputedStyle(document.querySelector(what)))
+            .map(style => [style.color, style.backgroundColor, style.filter])""")
+        assert page.evaluate("""() => [...document.querySelectorAll('.highlight span')]
+            .every(e => Math.max(...getComputedStyle(e).color.match(/\\d+/g)) < 200)""")
+    assert looks["light"] == looks["dark"]
+
+
+def test_menu_changes_a_formula(visit):
+    """The menu, fetched when first asked for, works on formulas that were set before it came."""
+    page, complaints = visit("book/notation.html")
+    page.evaluate("MathJax.startup.promise")
+    page.locator("mjx-container").first.click(button="right")
+    page.wait_for_selector(".CtxtMenu_MenuFrame")
+    page.keyboard.press("Escape")
+    page.locator("mjx-container").nth(3).click(button="right")
+    page.wait_for_selector(".CtxtMenu_MenuFrame")
+    assert complaints == []
