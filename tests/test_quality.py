@@ -91,8 +91,8 @@ def test_search_finds(visit, query):
     names = [re.sub(r"\.html([?#].*)?$", "", link).rpartition("html/")[2] for link in found]
     assert SEARCHES[query] in names[:5]
     for name in names:
-        source = next(path for end in ("md", "ipynb") if (path := ROOT / f"{name}.{end}").exists())
-        text = source.read_text(encoding="utf8").lower()
+        article = (SITE / f"{name}.html").read_text(encoding="utf8").partition("<article")[2].partition("</article>")[0]
+        text = re.sub(r"<[^>]*>", "", article).lower()
         assert all(word[:6] in text for word in query.lower().split())
     assert complaints == []
 
@@ -119,11 +119,9 @@ def test_style_sheet_keeps_what_applies():
 def test_print_keeps_proofs(visit, tmp_path):
     """On paper: the solutions, no navigation, nothing wider than the page."""
     page, _ = visit("book/probability/moment_matching.html", script=PRACTICE)
-    page.evaluate("MathJax.startup.promise")
     content = page.pdf(path=tmp_path / "page.pdf", format="A4")
     folded = len(re.findall(rb"/Type\s*/Page\b", content))
     page, _ = visit("book/probability/moment_matching.html")
-    page.evaluate("MathJax.startup.promise")
     assert folded == len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) > 3
     page.emulate_media(media="print")
     for gone in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".dgm-practice", ".prev-next-footer"):
@@ -146,13 +144,37 @@ def test_paper_is_white(visit):
     assert looks["light"] == looks["dark"]
 
 
-def test_menu_changes_a_formula(visit):
-    """The menu, fetched when first asked for, works on formulas that were set before it came."""
-    page, complaints = visit("book/notation.html")
-    page.evaluate("MathJax.startup.promise")
-    page.locator("mjx-container").first.click(button="right")
-    page.wait_for_selector(".CtxtMenu_MenuFrame")
-    page.keyboard.press("Escape")
-    page.locator("mjx-container").nth(3).click(button="right")
-    page.wait_for_selector(".CtxtMenu_MenuFrame")
-    assert complaints == []
+def test_formulas_are_set_when_the_site_is_built(visit):
+    """No page asks for MathJax, and without any script every formula is there, with its MathML."""
+    text = (SITE / "book" / "vae" / "elbo.html").read_text()
+    assert "MathJax.js" not in text
+    assert "tex-chtml" not in text
+    assert text.count("<mjx-math") == text.count("<mjx-assistive-mml") == text.count('class="math ') > 100
+    page, _ = visit("book/vae/elbo.html")
+    drawn = page.locator(".math mjx-math").first
+    family = "e => getComputedStyle(e.querySelector('mjx-c'), '::before').fontFamily"
+    assert "MJXTEX" in drawn.evaluate(family)
+    page.evaluate("document.fonts.ready")
+    loaded = page.evaluate("[...document.fonts].filter(f => f.status == 'loaded').map(f => f.family)")
+    assert any("MJXTEX" in family for family in loaded)
+
+
+def test_formulas():
+    import dgm_formulas
+    from sphinx.errors import ExtensionError
+
+    inline = '<span class="math notranslate nohighlight">\\(a &lt; \\E[x]\\)</span>'
+    numbered = ('<div class="math notranslate nohighlight" id="equation-one">\n<span class="eqno">(1)<a href="#x">#</a>'
+                "</span>\\[\\frac{a}{b}\\]</div>")  # fmt: skip
+    pages, css = dgm_formulas.set_formulas({"p": f"{inline} and {numbered}", "q": inline}, {"E": "\\mathbb{E}"})
+    assert pages["p"].count("<mjx-math") == 2
+    assert pages["q"].count("<mjx-math") == 1
+    assert "<mo>&lt;</mo>" in pages["q"]
+    assert 'mathvariant="double-struck">E<' in pages["q"]
+    assert '<span class="eqno">(1)<a href="#x">#</a></span><mjx-container' in pages["p"]
+    assert re.search(r"url\(\S*mathjax/MathJax_Main-Regular\.woff", css)
+    assert dgm_formulas.set_formulas(pages, {})[0] == pages  # what is set already stays
+    with pytest.raises(ExtensionError, match=r"Undefined control sequence \\nonsense: 1 \+ \\nonsense"):
+        dgm_formulas.set_formulas({"p": inline.replace("a &lt; \\E[x]", "1 + \\nonsense")}, {})
+    with pytest.raises(ExtensionError, match="delimiters of Sphinx, in p"):
+        dgm_formulas.set_formulas({"p": inline.replace("\\(", "$")}, {})

@@ -15,7 +15,6 @@ HEAVIEST = 2_000_000  # bytes, everything that a page loads when it is read to i
 
 # What is wrong with the page that is open, one line for each finding.
 PROBE = """async () => {
-  await window.MathJax?.startup?.promise;
   await document.fonts.ready;
   const found = [], article = document.querySelector('.bd-article') ?? document.body;
   const say = (what, elements) => [...elements].forEach(e => found.push(`${what}: ${e.outerHTML.slice(0, 150)}`));
@@ -111,7 +110,6 @@ def test_search_finds_from_disk(visit):
 
 def test_menu_of_a_formula_opens(visit):
     page, complaints = visit("book/notation.html")
-    page.evaluate("MathJax.startup.promise")
     page.locator("mjx-container").first.click(button="right")
     page.wait_for_selector(".CtxtMenu_MenuFrame")
     assert complaints == []

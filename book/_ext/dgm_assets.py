@@ -1,6 +1,6 @@
 """Light, self-contained assets: nothing comes from a network, and a page loads only what it uses.
 
-- MathJax: the parts that ``formulas.js`` asks for, and what its menu may ask for.
+- MathJax: its fonts; the formulas are set in the pages.
 - Images of notebooks: the same pixels as lossless WebP, a fraction of the PNG.
 - Style sheets: one file for all pages, without the rules for classes that no page or script mentions.
 - Icon fonts: the glyphs that the style sheet names.
@@ -10,7 +10,6 @@ import hashlib
 import logging
 import posixpath
 import re
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -20,9 +19,7 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 from PIL import Image
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util.fileutil import copy_asset
 
-MATHJAX = ("startup.js", "core.js", "a11y", "input", "output/chtml.js", "output/chtml", "sre", "ui")
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 STYLESHEET = re.compile(r'<link [^>]*?href="(?P<href>[^"]+\.css)(\?[^"]*)?"[^>]*?/>\s*')
 LOCAL_URL = re.compile(r"""url\(\s*(["']?)(?!data:|https?:|//|#)([^"')?#]+)[^"')]*\1\s*\)""")
@@ -38,21 +35,14 @@ def without(app, module):
 
 
 def self_contained(app, config):
-    """Leave out what would ask for a network, and load MathJax by our own script.
+    """Leave out what would ask for a network, and MathJax, whose work is done when the site is built.
 
     Jupyter Book always loads thebe, whose script comes from a CDN (and is inserted twice, an error in the console).
     """
     without(app, "sphinx_thebe")
     app.registry.css_files[:] = [css for css in app.registry.css_files if css[0] != "sphinx-thebe.css"]
     without(app, "sphinx-mathjax-offline")
-    config.mathjax_path = "formulas.js"
-
-
-def copy_mathjax(app):
-    source = Path(sys.modules["sphinx-mathjax-offline"].__file__).parent / "static" / "mathjax"
-    target = Path(app.outdir) / "_static" / "mathjax"
-    for part in MATHJAX:
-        copy_asset(source / part, (target / part).parent if part.endswith(".js") else target / part)
+    without(app, "sphinx.ext.mathjax")
 
 
 class LighterImages(SphinxPostTransform):
@@ -122,7 +112,7 @@ def words_used(out):
         for script in re.findall(r"<script\b[^>]*>(.*?)</script>", text, re.DOTALL):
             used.update(re.findall(r"[\w-]+", script))
     for script in out.rglob("*.js"):
-        if "mathjax" not in script.parts and script.name not in ("fontawesome.js", "searchindex.js"):
+        if script.name not in ("fontawesome.js", "searchindex.js"):
             used.update(re.findall(r"[\w-]+", script.read_text(encoding="utf8")))
     return used
 

@@ -1,13 +1,16 @@
-"""Finish the pages that Sphinx has written: one style sheet, scripts that wait, images with a size, honest labels."""
+"""Finish the pages that Sphinx has written: formulas, one style sheet, scripts that wait, images with a size, honest
+labels."""
 
 import posixpath
 import re
 from pathlib import Path
 
 import dgm_assets
+import dgm_formulas
 from PIL import Image
 
 TAG = r"<{}\b[^>]*>"
+FORMULAS = "_static/formulas.css"
 # before all else: where the browser refuses to store anything, the theme's scripts would stop with an error
 STORAGE = """<script>try { localStorage.getItem(''); } catch {
   const kept = new Map();
@@ -97,13 +100,17 @@ def honest_labels(text):
 def finish(app, exception):
     if exception is not None or app.builder.name != "html":
         return
-    dgm_assets.copy_mathjax(app)
     out = Path(app.outdir)
+    dgm_formulas.copy_fonts(app)
     pages = {
         path.relative_to(out).as_posix(): path.read_text(encoding="utf8")
         for path in sorted(out.rglob("*.html"))
         if path.relative_to(out).parts[0] != "_static"
     }
+    pages, css = dgm_formulas.set_formulas(pages, app.config.mathjax3_config["tex"]["macros"])
+    (out / FORMULAS).write_text(css, encoding="utf8")
+    for page, text in pages.items():
+        (out / page).write_text(text, encoding="utf8")  # the style sheet looks there for what is used
     note = Path(app.doctreedir) / "sheets.txt"  # pages that are not written afresh name the joint sheet only
     sheets = note.read_text(encoding="utf8").split() if note.exists() else []
     for page, text in pages.items():
@@ -111,6 +118,7 @@ def finish(app, exception):
             sheet = shared_sheet(page, match)
             if sheet and sheet not in sheets and not Path(sheet).name.startswith("book."):
                 sheets.append(sheet)
+    sheets = [*(sheet for sheet in sheets if sheet != FORMULAS), FORMULAS]  # last, as MathJax puts its own
     note.write_text("\n".join(sheets), encoding="utf8")
     style = dgm_assets.bundle(out, sheets)
     for page, text in pages.items():

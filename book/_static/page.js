@@ -21,6 +21,5 @@
   }
   window.addEventListener('load', soon);
   window.addEventListener('resize', soon);
-  document.addEventListener('dgm:formulas', soon);
   document.addEventListener('toggle', soon, true); // what was folded had no width
 })();
