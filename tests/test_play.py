@@ -12,7 +12,6 @@ import torch
 from repo import SITE
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_site import browser, visit  # noqa: F401 (fixtures)
 
 from dgm_helpers.data import banana_log_joint
 from dgm_helpers.hmc import leapfrog
@@ -30,7 +29,7 @@ START = (-0.9, 1.4)  # of the page's chain
 
 
 @pytest.fixture
-def play(visit):  # noqa: F811
+def play(visit):
     """``play(name) -> page`` that is open and ready, from disk, without a network."""
 
     def opened(name, mode="light"):
@@ -215,7 +214,7 @@ def test_finger_drags_the_point_and_the_page_stays(play):
     ("name", "part"),
     [("latent_plane", "digit"), ("latent_plane", "z1"), ("banana_hmc", "plane"), ("banana_hmc", "energy")],
 )
-def test_a_swipe_scrolls_past(browser, name, part):  # noqa: F811
+def test_a_swipe_scrolls_past(browser, name, part):
     """Beside the plane that is dragged, and all over the page of the sampler; nothing is moved or launched."""
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, offline=True)
     page = context.new_page()
@@ -564,7 +563,7 @@ def test_colours_follow_the_page(play, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_without_scripts_the_page_says_so(browser, name):  # noqa: F811
+def test_without_scripts_the_page_says_so(browser, name):
     context = browser.new_context(java_script_enabled=False, offline=True)
     page = context.new_page()
     page.goto((SITE / PAGES[name]).as_uri())
@@ -574,7 +573,7 @@ def test_without_scripts_the_page_says_so(browser, name):  # noqa: F811
 
 
 @pytest.mark.parametrize(("name", "lost"), [(n, f) for n in PAGES for f in (LOST[n], f"{n}.js")])
-def test_a_file_that_does_not_load_is_said(browser, name, lost):  # noqa: F811
+def test_a_file_that_does_not_load_is_said(browser, name, lost):
     context = browser.new_context(offline=True)
     page = context.new_page()
     page.route(f"**/{lost}", lambda route: route.abort())
@@ -585,7 +584,7 @@ def test_a_file_that_does_not_load_is_said(browser, name, lost):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_over_http_too(browser, name):  # noqa: F811
+def test_over_http_too(browser, name):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
