@@ -174,6 +174,8 @@ def test_formulas():
     assert '<span class="eqno">(1)<a href="#x">#</a></span><mjx-container' in pages["p"]
     assert re.search(r"url\(\S*mathjax/MathJax_Main-Regular\.woff", css)
     assert dgm_formulas.set_formulas(pages, {})[0] == pages  # what is set already stays
+    output = inline.replace('class="math', 'class="output text_latex math')  # what a notebook prints
+    assert "<mjx-math" in dgm_formulas.set_formulas({"p": output}, {"E": "e"})[0]["p"]
     with pytest.raises(ExtensionError, match=r"Undefined control sequence \\nonsense: 1 \+ \\nonsense"):
         dgm_formulas.set_formulas({"p": inline.replace("a &lt; \\E[x]", "1 + \\nonsense")}, {})
     with pytest.raises(ExtensionError, match="delimiters of Sphinx, in p"):

@@ -108,13 +108,6 @@ def test_search_finds_from_disk(visit):
     assert complaints == []
 
 
-def test_menu_of_a_formula_opens(visit):
-    page, complaints = visit("book/notation.html")
-    page.locator("mjx-container").first.click(button="right")
-    page.wait_for_selector(".CtxtMenu_MenuFrame")
-    assert complaints == []
-
-
 def test_figures_turn_with_the_page(visit):
     """White paper becomes the dark page's own background, to a shade; the logo stays as it is."""
     page, _ = visit(PAGES[0], "dark")

@@ -12,7 +12,7 @@ from pathlib import Path
 from sphinx.errors import ExtensionError
 from sphinx.util.fileutil import copy_asset
 
-MATH = 'class="math notranslate nohighlight"'
+MATH = r'class="(?:[^"]* )?math notranslate nohighlight"'  # of a page, or of an output in LaTeX
 FORMULA = re.compile(
     rf'(?P<open><(?P<tag>span|div) {MATH}[^>]*>(?:\s*<span class="eqno">.*?</span>)?)\s*'
     r"\\(?P<kind>[(\[])(?P<tex>.*?)\\[)\]]\s*(?P<close></(?P=tag)>)",
@@ -66,7 +66,9 @@ def set_formulas(pages, macros):
     Raises ExtensionError if something marked as a formula is none, besides what ``typeset`` raises.
     """
     lost = [
-        name for name, text in pages.items() if text.count(MATH) != len(FORMULA.findall(text)) + text.count("<mjx-math")
+        name
+        for name, text in pages.items()
+        if len(re.findall(MATH, text)) != len(FORMULA.findall(text)) + text.count("<mjx-math")
     ]
     if lost:
         raise ExtensionError(f"formulas that are not between the delimiters of Sphinx, in {', '.join(lost)}")
