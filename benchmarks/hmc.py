@@ -9,12 +9,14 @@ import os
 import numpy as np
 import torch
 
-from benchmarks.timing import in_turn, print_table
+from benchmarks.timing import gpu_memory, in_turn, print_table, write_record
 from dgm_helpers.data import BANANA_MEAN, BANANA_SIZE, banana_data, banana_log_joint
 from dgm_helpers.hmc import sample_hmc
+from dgm_helpers.training import best_device
 
 STEP_SIZE, NUM_STEPS = 0.06, 25
 CHAINS = {1: 2000, 100: 2000, 1000: 2000, 10_000: 400}  # and transitions timed
+GPU_CHAINS = {10_000: 2000}
 EAGER_TRANSITIONS, NUMPY_TRANSITIONS = 40, 200
 SCALE = BANANA_SIZE / 4
 
@@ -51,7 +53,8 @@ def numpy_chain(num_samples, y=None, seed=0):
 
 
 def ours(chains, transitions, compile):
-    start, generator = torch.zeros(chains, 2), torch.Generator().manual_seed(0)
+    device = best_device()
+    start, generator = torch.zeros(chains, 2, device=device), torch.Generator(device).manual_seed(0)
     return lambda: sample_hmc(
         banana_log_joint, start, step_size=STEP_SIZE, num_steps=NUM_STEPS, num_samples=transitions,
         generator=generator, compile=compile,
@@ -92,7 +95,7 @@ def main():
         "numpy, one chain, all observations": (1, NUMPY_TRANSITIONS, lambda: numpy_chain(NUMPY_TRANSITIONS, y)),
         "numpy, one chain, sufficient statistics": (1, NUMPY_TRANSITIONS, lambda: numpy_chain(NUMPY_TRANSITIONS)),
     }
-    for chains, transitions in CHAINS.items():
+    for chains, transitions in (GPU_CHAINS if torch.cuda.is_available() else CHAINS).items():
         name = f"{chains:,} chain{'s' if chains > 1 else ''}"
         ways[f"sample_hmc, {name}"] = (chains, EAGER_TRANSITIONS, ours(chains, EAGER_TRANSITIONS, False))
         ways[f"sample_hmc compiled, {name}"] = (chains, transitions, ours(chains, transitions, True))
@@ -106,8 +109,9 @@ def main():
     }
     plain = rates["numpy, one chain, sufficient statistics"]
     rows = [["", "million leapfrog steps / s", "times numpy"]]
-    rows += [[name, f"{rate / 1e6:.3f}", f"{rate / plain:,.0f}"] for name, rate in rates.items()]
+    rows += [[name, f"{rate / 1e6:.4g}", f"{rate / plain:,.0f}"] for name, rate in rates.items()]
     print_table(f"B3.3, HMC on the banana, {NUM_STEPS} steps of {STEP_SIZE}, float32 (numpy: float64)", rows)
+    write_record(__file__, {"leapfrog_steps_per_second": rates, "memory": gpu_memory()})
     if not any(name.startswith("BlackJAX") for name in rates):
         print("BlackJAX is not installed: skipped (pip install -r requirements-bench.txt)\n")
 

@@ -28,6 +28,14 @@ def _scale_slope(z, factor):
         z.register_hook(lambda slope: factor.unsqueeze(-1) * slope)
 
 
+def _one_of(weights, generator):
+    """For each column an index k with probability weights[k], (1, B): the winner of a race of exponentials.
+
+    torch.multinomial does the same, but makes the program wait for the GPU.
+    """
+    return (weights / torch.empty_like(weights).exponential_(generator=generator)).argmax(0, keepdim=True)
+
+
 def reparameterised_bound(model, x, num_samples, *, generator=None):
     r"""The bound as it stands, :math:`\sum_k \tilde w_k \nabla \log w_k`. Burda et al. (2016), section 3."""
     return iwae(model.log_weights(x, num_samples, generator=generator))
@@ -57,7 +65,7 @@ def resampled_bound(model, x, num_samples, *, generator=None):
         draws = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
         log_w = model.log_joint(x, draws) - log_normal(draws, mu, log_var)
         weights = normalised_weights(log_w)
-        chosen = torch.multinomial(weights.T, 1, generator=generator).T  # (1, B)
+        chosen = _one_of(weights, generator)
         weight = weights.gather(0, chosen)[0]
         draw = draws.gather(0, chosen.unsqueeze(-1).expand(1, *mu.shape))[0]
         epsilon = (draw - mu) * torch.exp(-0.5 * log_var)

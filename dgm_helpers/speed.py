@@ -7,6 +7,7 @@ import warnings
 
 import torch
 
+ORDINARY = 3  # steps before one is recorded: in them the libraries choose their ways and make room
 TOO_SLOW = 5  # a precision that multiplies matrices this many times slower than float32 is emulated
 
 
@@ -62,3 +63,75 @@ def compiled_parts(model, device):
                 del part.forward
 
     return compiled
+
+
+class Recording:
+    """A CUDA graph of ``step(batch) -> loss``: one launch where there were dozens. Calling it replays the step."""
+
+    def __init__(self, step, batch, generator, stream):
+        self.batch, self.graph = batch.clone(), torch.cuda.CUDAGraph()
+        if generator is not None:
+            self.graph.register_generator_state(generator)  # else every replay would draw the same numbers
+        with torch.cuda.graph(self.graph, stream=stream):
+            self.loss = step(self.batch)
+
+    def __call__(self, batch):
+        self.batch.copy_(batch)
+        self.graph.replay()
+        return self.loss.clone()  # the next replay writes over it
+
+
+def watched(step, batch, stream):
+    """One step in a stream of its own: its loss, and whether it made Python wait for the GPU."""
+    here, before = torch.cuda.current_stream(), torch.cuda.get_sync_debug_mode()
+    stream.wait_stream(here)
+    with torch.cuda.stream(stream), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            loss = step(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    here.wait_stream(stream)
+    waits = False
+    for w in caught:
+        if "synchronizing CUDA operation" in str(w.message):
+            waits = True
+        elif "Synchronization debug mode" not in str(w.message):  # torch calls the mode a prototype, once
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    return loss, waits
+
+
+class ReplayedStep:
+    """``step(batch) -> loss``, which leaves gradients in the parameters, replayed from a recording for full batches.
+
+    A step of a small model is dozens of short kernels, and launching them takes longer than running them. After a few
+    ordinary steps one is recorded; from then on its Python code no longer runs. A step that cannot be recorded, for one
+    because it reads a number back from the GPU, stays ordinary, and so does a batch of another size.
+    """
+
+    def __init__(self, step, parameters, batch_size, generator):
+        self.step, self.parameters = step, [p for p in parameters if p.requires_grad]
+        self.batch_size, self.generator = batch_size, generator
+        self.stream, self.done = torch.cuda.Stream(), 0
+        self.recording, self.gradients, self.possible = None, [], True
+
+    def __call__(self, batch):
+        if not self.possible or len(batch) != self.batch_size:
+            return self.step(batch)
+        if self.done < ORDINARY:
+            self.done += 1
+            loss, waits = watched(self.step, batch, self.stream)
+            self.possible = not (waits and self.done == ORDINARY)  # the first ones may wait for a library to get ready
+            return loss
+        if self.recording is None:
+            try:
+                self.recording = Recording(self.step, batch, self.generator, self.stream)
+            except RuntimeError:
+                self.possible = False
+                return self.step(batch)
+            self.gradients = [p.grad for p in self.parameters]
+        loss = self.recording(batch)
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient  # a batch of another size has left its own
+        return loss

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from tqdm import tqdm
 
-from dgm_helpers.speed import compiled_parts, usable_precision
+from dgm_helpers.speed import ReplayedStep, compiled_parts, usable_precision
 
 BLOCK = 20  # steps between two looks at the loss: a look waits for the GPU
 
@@ -92,6 +92,8 @@ def fit(
     a processor that can only emulate it trains in float32 instead, with a warning.
     compile: run the model's parts through torch.compile, for full batches in training only; that takes up to a minute
     at the first step and pays off in long runs. The model, its names and its state stay as they are.
+    On a GPU the step is recorded as a CUDA graph where that is possible, else run as it stands, with the same result:
+    the loss may then depend on its arguments only, as its Python code runs a few times and its kernels ever after.
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
     before training). Ctrl-C stops early and keeps the history, with ``interrupted`` set.
     Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
@@ -109,6 +111,18 @@ def fit(
     history, last_good, started = History(), _LastGood(model), time.perf_counter()
     steps = -(-len(data) // batch_size)
     scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
+
+    def step(batch):
+        """The loss of a batch; its gradient is left in the parameters."""
+        optimizer.zero_grad(set_to_none=True)
+        full = compiled() if len(batch) == batch_size else contextlib.nullcontext()
+        with full, torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+            value = loss(model, batch, generator)
+        value.backward()
+        return value.detach()
+
+    if device.type == "cuda":
+        step = ReplayedStep(step, model.parameters(), batch_size, generator)
     bar = tqdm(total=epochs * steps, unit="step", disable=not progress, leave=False, dynamic_ncols=True)
 
     def record(epoch):
@@ -122,19 +136,15 @@ def fit(
             order = torch.randperm(len(data), generator=generator, device=device)
             losses, sizes, seen = [], [], 0
             for rows in order.split(batch_size):
-                optimizer.zero_grad(set_to_none=True)
-                full = compiled() if len(rows) == batch_size else contextlib.nullcontext()
-                with full, torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
-                    value = loss(model, data[rows], generator)
-                value.backward()
+                value = step(data[rows])
                 optimizer.step()
                 if scheduler is not None:
                     scheduler.step()
-                losses.append(value.detach())
+                losses.append(value)
                 sizes.append(len(rows))
                 if len(losses) - seen == BLOCK or len(losses) == steps:
                     last_good.verify(torch.stack(losses[seen:]), (epoch - 1) * steps + seen + 1)
-                    bar.set_postfix(epoch=epoch, loss=f"{float(value.detach()):.3f}", refresh=False)
+                    bar.set_postfix(epoch=epoch, loss=f"{float(value):.3f}", refresh=False)
                     bar.update(len(losses) - seen)
                     seen = len(losses)
             weights = torch.tensor(sizes, dtype=torch.float32, device=device)

@@ -156,10 +156,20 @@ def test_the_mean_over_the_choice_is_the_doubly_reparameterised_gradient(model, 
         weights = normalised_weights(model.log_weights(X, num_samples, generator=torch.Generator().manual_seed(seed)))
     mean = torch.zeros_like(doubly)
     for k in range(num_samples):
-        monkeypatch.setattr(multisample.torch, "multinomial", lambda p, n, generator=None, k=k: torch.tensor([[k]]))
+        monkeypatch.setattr(multisample, "_one_of", lambda weights, generator, k=k: torch.tensor([[k]]))
         value = resampled_bound(model, X, num_samples, generator=torch.Generator().manual_seed(seed))
         mean += weights[k, 0] * gradient(model, value.sum())
     torch.testing.assert_close(mean, doubly)
+
+
+def test_one_of_the_draws_is_chosen_by_the_weights():
+    weights = torch.tensor([[0.5, 0.0, 0.9], [0.3, 1.0, 0.1], [0.2, 0.0, 0.0]]).repeat_interleave(100_000, 1)
+    chosen = multisample._one_of(weights, torch.Generator().manual_seed(0))
+    assert chosen.shape == (1, 300_000)
+    for k in range(3):
+        share = (chosen.view(3, -1) == k).float().mean(1)
+        assert ((share - weights[k, ::100_000]).abs() <= 5 * (0.25 / 100_000) ** 0.5).all()
+        assert (share[weights[k, ::100_000] == 0] == 0).all()
 
 
 def test_the_choice_has_the_normalised_weights_probabilities(model):
@@ -219,7 +229,7 @@ def test_gradients_of_many_images_are_the_sum_of_single_ones(model, monkeypatch,
     """Each image has its own weights: a batch's gradient is the sum of its images', here with the same epsilon."""
     monkeypatch.setattr(multisample, "sample_normal", lambda mu, log_var, *, generator=None: mu + torch.exp(
         0.5 * log_var) * torch.linspace(-1.5, 1.5, len(mu), dtype=mu.dtype)[:, None, None])  # fmt: skip
-    monkeypatch.setattr(multisample.torch, "multinomial", lambda p, n, generator=None: p.argmax(1, keepdim=True))
+    monkeypatch.setattr(multisample, "_one_of", lambda weights, generator: weights.argmax(0, keepdim=True))
     x = torch.randn(4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     together = gradient(model, estimator(model, x, 3).sum())
     torch.testing.assert_close(

@@ -1,0 +1,247 @@
+"""Recording a training step as a CUDA graph: the same run, faster; and what happens where it cannot be."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from dgm_helpers import speed, training
+from dgm_helpers.convolutional import ConvDecoder, ConvEncoder
+from dgm_helpers.data import binarise
+from dgm_helpers.densities import log_normal
+from dgm_helpers.hmc import sample_hmc
+from dgm_helpers.multisample import doubly_reparameterised_bound, resampled_bound
+from dgm_helpers.speed import ORDINARY, ReplayedStep
+from dgm_helpers.training import fit, one_cycle
+from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Recordings on a CPU: a replay calls the step again. Says how often a step was recorded, replayed, watched."""
+    counts = {"recorded": 0, "replayed": 0, "watched": 0}
+
+    class Stream:
+        pass
+
+    class Recording:
+        def __init__(self, step, batch, generator, stream):
+            counts["recorded"] += 1
+            self.step = step
+
+        def __call__(self, batch):
+            counts["replayed"] += 1
+            return self.step(batch)
+
+    def watched(step, batch, stream):
+        counts["watched"] += 1
+        return step(batch), False
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(speed, "Recording", Recording)
+    monkeypatch.setattr(speed, "watched", watched)
+    return counts
+
+
+def replayed(model, batch_size=4):
+    """A step of a mean squared output, and the list of batch sizes that it saw."""
+    seen = []
+
+    def step(batch):
+        seen.append(len(batch))
+        model.zero_grad()
+        loss = (model(batch) ** 2).mean()
+        loss.backward()
+        return loss.detach()
+
+    return ReplayedStep(step, model.parameters(), batch_size, None), seen
+
+
+def test_full_batches_are_replayed_after_the_ordinary_steps_and_others_never(pretend):
+    step, _ = replayed(nn.Linear(2, 1))
+    for size in (4, 4, 3, 4, 4, 3, 4, 4):
+        step(torch.ones(size, 2))
+    assert pretend == {"watched": ORDINARY, "recorded": 1, "replayed": 6 - ORDINARY}
+
+
+def test_after_a_short_batch_the_recorded_gradients_are_the_parameters_again(pretend):
+    model = nn.Linear(2, 1)
+    step, _ = replayed(model)
+    for _ in range(ORDINARY + 1):
+        step(torch.ones(4, 2))
+    recorded = [p.grad for p in model.parameters()]
+    step(torch.ones(3, 2))
+    assert all(p.grad is not gradient for p, gradient in zip(model.parameters(), recorded, strict=True))
+    step(torch.ones(4, 2))
+    assert all(p.grad is gradient for p, gradient in zip(model.parameters(), step.gradients, strict=True))
+
+
+def test_frozen_parameters_are_left_out(pretend):
+    model = nn.Linear(2, 1)
+    model.bias.requires_grad_(False)
+    step, _ = replayed(model)
+    for _ in range(ORDINARY + 2):
+        step(torch.ones(4, 2))
+    assert len(step.gradients) == 1
+    assert model.bias.grad is None
+
+
+def test_a_step_that_waits_is_never_recorded(pretend, monkeypatch):
+    monkeypatch.setattr(speed, "watched", lambda step, batch, stream: (step(batch), True))
+    step, seen = replayed(nn.Linear(2, 1))
+    for _ in range(ORDINARY + 3):
+        step(torch.ones(4, 2))
+    assert pretend["recorded"] == 0
+    assert len(seen) == ORDINARY + 3  # and none is run twice
+
+
+def test_waiting_in_the_first_steps_only_is_forgiven(pretend, monkeypatch):
+    calls = []
+    monkeypatch.setattr(speed, "watched", lambda step, batch, stream: (step(batch), calls.append(1) or len(calls) < 3))
+    step, _ = replayed(nn.Linear(2, 1))
+    for _ in range(ORDINARY + 1):
+        step(torch.ones(4, 2))
+    assert pretend["recorded"] == 1
+
+
+def test_a_recording_that_fails_leaves_an_ordinary_step(pretend, monkeypatch):
+    def fails(step, batch, generator, stream):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(speed, "Recording", fails)
+    step, seen = replayed(nn.Linear(2, 1))
+    for _ in range(ORDINARY + 3):
+        step(torch.ones(4, 2))
+    assert len(seen) == ORDINARY + 3
+
+
+# On a GPU
+
+
+def small_vae(seed=0):
+    torch.manual_seed(seed)
+    return VAE(MLPEncoder(20, 16, 3), MLPDecoder(3, 16, 20), 3).cuda()
+
+
+def conv_vae():
+    torch.manual_seed(0)
+    return VAE(
+        ConvEncoder(4), ConvDecoder(4), 4, log_likelihood=lambda x, mu: log_normal(x, mu, x.new_full((), math.log(0.5)))
+    ).cuda()
+
+
+def grey(n, pixels, seed=3):
+    return torch.rand(n, pixels, generator=torch.Generator().manual_seed(seed)).cuda()
+
+
+def elbo_loss(model, x, generator):
+    return -model.elbo(binarise(x, generator), generator=generator).mean()
+
+
+def of_bound(bound):
+    return lambda model, x, generator: -bound(model, binarise(x, generator), 5, generator=generator).mean()
+
+
+def run(model, loss, data, monkeypatch=None, **options):
+    """Train; with monkeypatch, without recordings. Returns the history and the number of times the loss was called."""
+    calls = []
+
+    def counted(*arguments):
+        calls.append(1)
+        return loss(*arguments)
+
+    settings = {"epochs": 4, "batch_size": 32, "generator": torch.Generator("cuda").manual_seed(1), "progress": False}
+    with pytest.MonkeyPatch.context() as patch:
+        if monkeypatch:
+            patch.setattr(training, "ReplayedStep", lambda step, parameters, batch_size, generator: step)
+        history = fit(model, counted, data, **(settings | options))
+    return history, len(calls)
+
+
+CASES = {
+    "ELBO, a short last batch": (small_vae, elbo_loss, (200, 20), {}),
+    "ELBO, one cycle": (small_vae, elbo_loss, (192, 20), {"schedule": one_cycle(3e-3)}),
+    "IWAE, doubly reparameterised": (small_vae, of_bound(doubly_reparameterised_bound), (200, 20), {}),
+    "IWAE, resampled": (small_vae, of_bound(resampled_bound), (200, 20), {}),
+    "ELBO, bfloat16": (small_vae, elbo_loss, (200, 20), {"precision": torch.bfloat16}),
+    "convolutional": (conv_vae, lambda m, x, g: -m.elbo(x, generator=g).mean(), (200, 1024), {}),
+}
+
+
+@on_gpu
+@pytest.mark.parametrize("case", CASES)
+def test_a_recorded_run_is_the_ordinary_run(case, monkeypatch):
+    make, loss, shape, options = CASES[case]
+    models = make(), make()
+    recorded, calls = run(models[0], loss, grey(*shape), **options)
+    plain, plain_calls = run(models[1], loss, grey(*shape), monkeypatch, **options)
+    steps = 4 * math.ceil(shape[0] / 32)
+    assert plain_calls == steps
+    assert calls == ORDINARY + 1 + (4 if shape[0] % 32 else 0)  # once more to record, and the short batches
+    torch.testing.assert_close(torch.tensor(recorded.loss), torch.tensor(plain.loss), rtol=1e-4, atol=1e-4)
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
+@on_gpu
+def test_every_replay_draws_new_numbers():
+    model = small_vae()
+    losses, _ = run(model, elbo_loss, grey(32, 20), epochs=12, lr=0.0)
+    assert len(set(losses.loss)) == 12
+
+
+@on_gpu
+@pytest.mark.parametrize("wait", [lambda value: float(value), lambda value: torch.cuda.synchronize()])
+def test_a_loss_that_waits_for_the_gpu_trains_all_the_same(wait, monkeypatch):
+    def waits(model, x, generator):
+        value = elbo_loss(model, x, generator)
+        wait(value)
+        return value
+
+    models = small_vae(), small_vae()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # silently
+        history, calls = run(models[0], waits, grey(200, 20))
+    plain, plain_calls = run(models[1], waits, grey(200, 20), monkeypatch)
+    assert calls in (plain_calls, plain_calls + 1)
+    torch.testing.assert_close(torch.tensor(history.loss), torch.tensor(plain.loss), rtol=1e-4, atol=1e-4)
+
+
+@on_gpu
+def test_a_nan_in_a_replay_is_named_and_good_parameters_are_kept():
+    model = small_vae()
+    data = grey(320, 20)
+    data[-1] = math.nan
+
+    def unshuffled_mean(model, x, generator):
+        return model.elbo(x, generator=generator).mean()
+
+    with pytest.raises(FloatingPointError, match="the loss became nan at step"):
+        run(model, unshuffled_mean, data, batch_size=4)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@on_gpu
+def test_compiled_parts_are_recorded_too(monkeypatch):
+    models = small_vae(), small_vae()
+    history, _ = run(models[0], elbo_loss, grey(200, 20), compile=True)
+    plain, _ = run(models[1], elbo_loss, grey(200, 20), monkeypatch)
+    torch.testing.assert_close(torch.tensor(history.loss), torch.tensor(plain.loss), rtol=1e-3, atol=1e-3)
+
+
+@on_gpu
+def test_hmc_has_the_moments_of_its_target_on_a_gpu():
+    def target(q):
+        return -0.5 * (q**2).sum(-1)
+
+    start = torch.zeros(4096, 2, device="cuda")
+    generator = torch.Generator("cuda").manual_seed(0)
+    draws = sample_hmc(
+        target, start, step_size=0.4, num_steps=5, num_samples=20, num_warmup=20, generator=generator
+    ).samples[:, -1]
+    assert (draws.mean(0).abs() < 5 / 64).all()
+    assert ((draws.var(0) - 1).abs() < 5 * math.sqrt(2) / 64).all()
