@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import torch
 
+from dgm_helpers.speed import Replayed
+
 UNROLLED = 64  # leapfrog steps, about, in one call of the compiled function: more run faster and compile longer
 
 
@@ -86,6 +88,16 @@ def _fused():
     return advance
 
 
+def _block_of_transitions(log_density, step_size, num_steps, compile):
+    """``(position, log_p, momenta, log_u)`` to what _transitions returns; on a GPU as one launch."""
+    advance = _fused() if compile else _transitions
+
+    def block(position, log_p, momenta, log_u):
+        return advance(log_density, position, log_p, momenta, log_u, step_size, num_steps)
+
+    return Replayed(block) if step_size.is_cuda else block
+
+
 def _check(log_density, start, step_size, **counts):
     """Say what is wrong with the arguments; return the log-density at the start."""
     if not isinstance(start, torch.Tensor) or start.ndim != 2 or 0 in start.shape or not start.is_floating_point():
@@ -136,14 +148,14 @@ def sample_hmc(
     log_p = _check(log_density, start, step_size, **counts)
     C, D = start.shape
     position = start.detach().T.contiguous().T
-    advance = _fused() if compile else _transitions
+    advance = _block_of_transitions(log_density, step_size, num_steps, compile)
     samples, accepted, finite = [], [], []
     total = num_warmup + num_samples
     block = max(1, UNROLLED // num_steps)
     for first in range(0, total, block):  # whole blocks of random numbers: a longer run begins like a shorter one
         momenta = torch.randn(block, D, C, generator=generator, dtype=start.dtype, device=start.device)
         log_u = torch.rand(block, C, generator=generator, dtype=start.dtype, device=start.device).log()
-        positions, log_p, moved, sound = advance(log_density, position, log_p, momenta, log_u, step_size, num_steps)
+        positions, log_p, moved, sound = advance(position, log_p, momenta, log_u)
         position = positions[-1].T
         samples.append(positions[max(0, num_warmup - first) : total - first])
         accepted.append(moved)

@@ -41,6 +41,16 @@ def reparameterised_bound(model, x, num_samples, *, generator=None):
     return iwae(model.log_weights(x, num_samples, generator=generator))
 
 
+def path_derivative_elbo(model, x, num_samples, *, generator=None):
+    r"""The ELBO averaged over K draws. Encoder: :math:`\frac1K \sum_k \partial_z \log w_k\, \nabla_\phi z_k`.
+
+    Leaving out the score of q, of mean 0, makes the gradient vanish where q is the posterior. Roeder et al. (2017).
+    """
+    mu, log_var = model.encoder(x)
+    z = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
+    return (model.log_joint(x, z) - log_normal(z, mu.detach(), log_var.detach())).mean(0)
+
+
 def doubly_reparameterised_bound(model, x, num_samples, *, generator=None):
     r"""Encoder: :math:`\sum_k \tilde w_k^2\, \partial_z \log w_k\, \nabla_\phi z_k`. Tucker et al. (2019).
 
