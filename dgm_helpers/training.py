@@ -19,12 +19,13 @@ def best_device():
 
 @dataclass
 class History:
-    """What a run left behind: mean training loss of each epoch, evaluations, duration in seconds."""
+    """What a run left behind: mean training loss of each epoch, evaluations, duration in seconds and where it ran."""
 
     loss: list = field(default_factory=list)
     records: list = field(default_factory=list)  # one dict for each evaluation, with its "epoch"
     seconds: float = 0.0
     interrupted: bool = False
+    device: str = "cpu"  # or the graphics card's name
 
     def column(self, key):
         """One evaluated quantity against the epoch, as a list."""
@@ -109,6 +110,8 @@ def fit(
     compiled = compiled_parts(model, device) if compile else contextlib.nullcontext
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)  # fused: one kernel for all parameters
     history, last_good, started = History(), _LastGood(model), time.perf_counter()
+    if device.type == "cuda":
+        history.device = torch.cuda.get_device_name(device)
     steps = -(-len(data) // batch_size)
     scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
 

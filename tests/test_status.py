@@ -1,13 +1,16 @@
 """The status page's table, and the record that it reads."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 
 import execute
+import nbformat
 import pytest
 import torch
-from dgm_status import duration_rows, machine_lines, minutes, notebook_of, status_rows, training_seconds
+from dgm_status import duration_rows, gpu_lines, machine_lines, minutes, notebook_of, status_rows, training_seconds
 from repo import ROOT, notebooks
 
 from dgm_helpers.training import History
@@ -93,12 +96,55 @@ def test_weights_belong_to_the_notebook_that_names_them():
 def test_durations(tmp_path, monkeypatch):
     monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
     monkeypatch.setenv("DGM_RETRAIN", "always")
-    for name, seconds in (("one", 30.0), ("two_1", 80.0)):
-        fit_or_load(name, torch.nn.Linear(1, 1), lambda s=seconds: History(seconds=s), {})
+    for name, seconds, device in (("one", 30.0, "cpu"), ("two_1", 80.0, "cpu"), ("two_2", 20.0, "A card")):
+        history = History(seconds=seconds, device=device)
+        fit_or_load(name, torch.nn.Linear(1, 1), lambda history=history: history, {})
     trainings = training_seconds(tmp_path, SOURCES)
-    assert trainings == {"notebooks/a/b": 110.0}
-    assert duration_rows(STATUS, TITLES, trainings)[2:] == [
-        "| [First](/notebooks/a/b.ipynb) | 80 s | 1.8 min |",
-        "| [Second](/notebooks/a/c.ipynb) | 3.3 min |  |",
-        "| All | 4.7 min | 1.8 min |",
+    assert trainings == {"notebooks/a/b": {"CPU": 110.0, "GPU": 20.0}}
+    gpu = {"seconds": 40, "training_seconds": 30, "memory": 2.26, "device": "A card", "versions": {"torch": "2.11.0"}}
+    status = STATUS | {"notebooks/a/c.ipynb": STATUS["notebooks/a/c.ipynb"] | {"gpu": gpu}}
+    assert duration_rows(status, TITLES, trainings)[2:] == [
+        "| [First](/notebooks/a/b.ipynb) | 80 s | 1.8 min, 20 s (GPU) |  |  |",
+        "| [Second](/notebooks/a/c.ipynb) | 3.3 min |  | 40 s | 30 s |",
+        "| All | 4.7 min | 1.8 min, 20 s (GPU) | 40 s | 30 s |",
     ]
+    card = "The card: A card, torch 2.11.0. The most memory that any notebook reserved there is 2.3 GiB."
+    assert gpu_lines(status, TITLES) == [card]
+    assert gpu_lines(STATUS, TITLES) == []
+
+
+def test_a_second_machine_changes_no_output_and_not_the_first_entry(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    monkeypatch.setattr(execute, "STATUS", tmp_path / "notebooks" / "status.json")
+    path = tmp_path / "notebooks" / "vae" / "x.ipynb"
+    path.parent.mkdir(parents=True)
+    execute.record(path, 12.4, 11.0)
+    (first,) = json.loads(execute.STATUS.read_text()).values()
+    execute.record(path, 3.0, 2.0, {"memory": 1.5})
+    (both,) = json.loads(execute.STATUS.read_text()).values()
+    assert {key: both[key] for key in first} == first
+    assert (both["gpu"]["seconds"], both["gpu"]["memory"]) == (3, 1.5)
+    execute.record(path, 13.0, 11.0)
+    (again,) = json.loads(execute.STATUS.read_text()).values()
+    assert (again["seconds"], again["gpu"]) == (13, both["gpu"])
+
+
+def test_time_only_leaves_the_file_and_measures(tmp_path):
+    path = tmp_path / "x.ipynb"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    nbformat.write(notebook, path)
+    before = path.read_bytes()
+    assert execute.execute(path, store=False) >= 0
+    assert path.read_bytes() == before
+    execute.execute(path)
+    (cell,) = nbformat.read(path, as_version=4).cells
+    assert cell.outputs[0].data["text/plain"] == "2"
+
+
+def test_only_trainings_of_this_run_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("DGM_RETRAIN", "always")
+    for name, age in (("old", 100), ("new", 0)):
+        fit_or_load(name, torch.nn.Linear(1, 1), lambda: History(seconds=7.0), {})
+        os.utime(tmp_path / f"{name}.safetensors", (time.time() - age,) * 2)
+    assert execute.training_seconds_since(time.time() - 50) == 7.0

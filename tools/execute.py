@@ -1,6 +1,7 @@
 """Re-execute notebooks in place, reproducibly: an unchanged notebook leaves no diff in its text outputs.
 
     python tools/execute.py notebooks/vae/vae_2d.ipynb ...
+    python tools/execute.py --time-only notebooks/vae/vae_2d.ipynb ...    # store the time, leave the outputs
 
 Progress bars and warnings (stderr) are not stored, and neither are timings, nor metadata of the machine. A notebook
 that fails is left as it was. When it ran, for how long and with what goes into notebooks/status.json, which the status
@@ -31,6 +32,7 @@ from nbclient.exceptions import CellExecutionError
 KEPT = ("mystnb", "tags")  # cell metadata that the site uses
 ROOT = Path(__file__).resolve().parent.parent
 STATUS = ROOT / "notebooks" / "status.json"
+MEMORY = "import torch; print(torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0)"
 
 
 def tidy(notebook):
@@ -54,8 +56,10 @@ def processor_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def execute(path):
+def execute(path, store=True):
+    """Execute a notebook and, if asked to, store its outputs. Returns the GiB of GPU memory that it reserved."""
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(MEMORY))
     client = NotebookClient(
         notebook,
         timeout=None,
@@ -64,9 +68,21 @@ def execute(path):
         resources={"metadata": {"path": path.parent}},
     )
     client.execute()
+    memory = int(notebook.cells.pop().outputs[0].text) / 2**30
+    if not store:
+        return memory
     partial = path.with_suffix(".partial")
     nbformat.write(tidy(notebook), partial)
     os.replace(partial, path)
+    return memory
+
+
+def training_seconds_since(start):
+    """Seconds of the trainings stored since ``start``, by the clock."""
+    from dgm_helpers.weights import read_weights, weights_dir
+
+    new = [path for path in weights_dir().glob("*.safetensors") if path.stat().st_mtime >= start]
+    return sum(read_weights(path)[1]["history"]["seconds"] for path in new)
 
 
 def processor():
@@ -88,15 +104,17 @@ def device():
     return f"{processor()}, {threads} thread{'' if threads == '1' else 's'}"
 
 
-def record(path, seconds, processor_seconds):
+def record(path, seconds, processor_seconds, gpu=None):
     """Note one execution in notebooks/status.json. A notebook from elsewhere is not the book's.
 
-    The processor's time does not depend on what else the machine was doing; on a GPU only the elapsed time says much.
+    The processor's time does not depend on what else the machine was doing. gpu: what else is known of an execution on
+    a graphics card; it is noted beside the one that made the stored outputs.
     """
     if path.resolve().parent.parent != STATUS.parent:
         return
     status = json.loads(STATUS.read_text(encoding="utf8")) if STATUS.exists() else {}
-    status[path.resolve().relative_to(ROOT).as_posix()] = {
+    name = path.resolve().relative_to(ROOT).as_posix()
+    entry = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(seconds),
         "processor_seconds": round(processor_seconds),
@@ -105,21 +123,28 @@ def record(path, seconds, processor_seconds):
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in ("torch", "numpy", "matplotlib")},
     }
+    old = status.get(name, {})
+    if gpu is None:
+        status[name] = entry | ({"gpu": old["gpu"]} if "gpu" in old else {})
+    else:
+        status[name] = old | {"gpu": entry | gpu}
     STATUS.write_text(json.dumps(dict(sorted(status.items())), indent=1) + "\n", encoding="utf8")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebooks", nargs="+", type=Path)
-    failed = []
-    for path in parser.parse_args().notebooks:
-        started, used = time.perf_counter(), processor_seconds()
+    parser.add_argument("--time-only", action="store_true", help="leave the stored outputs, on a second machine say")
+    arguments, failed = parser.parse_args(), []
+    for path in arguments.notebooks:
+        started, used, clock = time.perf_counter(), processor_seconds(), time.time()
         print(f"{path} ...", flush=True)
         try:
-            execute(path)
+            memory = execute(path, store=not arguments.time_only)
             seconds, used = time.perf_counter() - started, processor_seconds() - used
             print(f"  done in {seconds:.0f} s, {used:.0f} s of the processor", flush=True)
-            record(path, seconds, used)
+            gpu = {"memory": round(memory, 2), "training_seconds": round(training_seconds_since(clock))}
+            record(path, seconds, used, gpu if memory > 0 and arguments.time_only else None)
         except CellExecutionError as error:
             print(error, file=sys.stderr)
             failed.append(str(path))

@@ -67,27 +67,47 @@ def notebook_of(weights, sources):
 
 
 def training_seconds(folder, sources):
-    """Seconds of the stored trainings of each notebook that has some: {notebook: seconds}."""
+    """Seconds of the stored trainings of each notebook that has some, by where they ran: {notebook: {place: seconds}},
+    the place a CPU or a GPU."""
     total = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "np") as stored:
             history = json.loads(stored.metadata()["history"])
-        name = notebook_of(path.stem, sources)
-        total[name] = total.get(name, 0) + history["seconds"]
+        places = total.setdefault(notebook_of(path.stem, sources), {})
+        place = "CPU" if history.get("device", "cpu") == "cpu" else "GPU"
+        places[place] = places.get(place, 0) + history["seconds"]
     return total
 
 
+def places(trained):
+    """The durations of trainings in words; where they ran only if that was a GPU."""
+    return ", ".join(minutes(trained[p]) + " (GPU)" * (p == "GPU") for p in sorted(trained) if trained[p] > 0)
+
+
 def duration_rows(status, titles, trainings):
-    """Markdown table rows: how long each notebook takes on one core, and how long its stored trainings took."""
+    """Markdown table rows: how long each notebook takes on one core, how long its stored trainings took, and how long
+    it took on a graphics card with all its trainings, if it was ever run there."""
     missing_entries(status, titles)
-    rows = ["| Notebook | To run | Stored trainings |", "|---|---:|---:|"]
+    gpu = {name: status[f"{name}.ipynb"].get("gpu") for name in titles}
+    rows = ["| Notebook | To run | Stored trainings | On a GPU | of it training |", "|---|---:|---:|---:|---:|"]
     for name, title in titles.items():
-        trained = minutes(trainings[name]) if name in trainings else ""
-        rows.append(
-            f"| [{title}](/{name}.ipynb) | {minutes(status[f'{name}.ipynb']['processor_seconds'])} | {trained} |"
-        )
+        there = [minutes(gpu[name]["seconds"]), minutes(gpu[name]["training_seconds"])] if gpu[name] else ["", ""]
+        run = minutes(status[f"{name}.ipynb"]["processor_seconds"])
+        rows.append(f"| [{title}](/{name}.ipynb) | {run} | {places(trainings.get(name, {}))} | {' | '.join(there)} |")
     run = sum(status[f"{name}.ipynb"]["processor_seconds"] for name in titles)
-    return [*rows, f"| All | {minutes(run)} | {minutes(sum(trainings.values()))} |"]
+    total = {place: sum(by.get(place, 0) for by in trainings.values()) for place in ("CPU", "GPU")}
+    there = [minutes(sum(g[key] for g in gpu.values() if g)) for key in ("seconds", "training_seconds")]
+    return [*rows, f"| All | {minutes(run)} | {places(total)} | {' | '.join(there)} |"]
+
+
+def gpu_lines(status, titles):
+    """A sentence on the graphics card that the times of ``duration_rows`` are of."""
+    entries = [status[f"{name}.ipynb"]["gpu"] for name in titles if "gpu" in status[f"{name}.ipynb"]]
+    if not entries:
+        return []
+    cards = " and ".join(sorted({f"{e['device']}, torch {e['versions']['torch']}" for e in entries}))
+    memory = max(e["memory"] for e in entries)
+    return [f"The card: {cards}. The most memory that any notebook reserved there is {memory:.1f} GiB."]
 
 
 class NotebookTable(SphinxDirective):
@@ -123,7 +143,8 @@ class NotebookDurations(NotebookTable):
     def lines(self, status, titles):
         code = {name: [c["source"] for c in cells if c["cell_type"] == "code"] for name, cells in self.cells.items()}
         sources = {name: "".join(line for source in cells for line in source) for name, cells in code.items()}
-        return duration_rows(status, titles, training_seconds(Path(self.env.srcdir) / "weights", sources))
+        trainings = training_seconds(Path(self.env.srcdir) / "weights", sources)
+        return [*duration_rows(status, titles, trainings), "", *gpu_lines(status, titles)]
 
 
 def setup(app):
