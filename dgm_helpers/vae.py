@@ -17,6 +17,8 @@ from dgm_helpers.densities import (
     softplus,
 )
 
+GRID_POINTS = 2**16  # of a latent grid decoded at a time: a fine grid's hidden layers would not fit into 4 GiB
+
 
 def mlp(widths, activation=nn.ReLU):
     """Linear layers of these widths, input and output included, with an activation between them."""
@@ -107,7 +109,12 @@ class VAE(nn.Module):
         """
         if self.log_likelihood is not log_bernoulli:
             raise ValueError(f"grid_log_joint is for log_bernoulli, this model has {self.log_likelihood}")
+        points_in_rows = points.flatten(0, 1)
         with torch.no_grad():
-            logits = self.decoder(points.flatten(0, 1))
-            constant = log_standard_normal(points).flatten() - softplus(logits).sum(-1)
+            size = self.decoder(points_in_rows[:1]).shape[-1]
+            logits = points.new_empty(len(points_in_rows), size)
+            for rows, part in zip(logits.split(GRID_POINTS), points_in_rows.split(GRID_POINTS), strict=True):
+                rows.copy_(self.decoder(part))
+            normaliser = torch.cat([softplus(rows).sum(-1) for rows in logits.split(GRID_POINTS)])
+            constant = log_standard_normal(points_in_rows) - normaliser
         return lambda x: torch.addmm(constant, x, logits.T).unflatten(-1, points.shape[:2])

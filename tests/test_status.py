@@ -10,7 +10,17 @@ import execute
 import nbformat
 import pytest
 import torch
-from dgm_status import duration_rows, gpu_lines, machine_lines, minutes, notebook_of, status_rows, training_seconds
+from dgm_status import (
+    duration_rows,
+    gpu_benchmark_lines,
+    gpu_lines,
+    machine_lines,
+    minutes,
+    notebook_of,
+    quantity,
+    status_rows,
+    training_seconds,
+)
 from repo import ROOT, notebooks
 
 from dgm_helpers.training import History
@@ -80,7 +90,7 @@ def test_no_notebook_is_recorded_that_is_not_there():
 
 SOURCES = {
     "notebooks/a/b": 'fit_or_load("one", m)\nname = f"two_{x}"',
-    "notebooks/a/c": 'fit(f"two_more_{y}")\nfit(f"{x}_test")',
+    "notebooks/a/c": 'fit(f"two_more_{y}")\nfit(f"{x}_test")\nfit(f"four_{x}_seed_{y}")',
 }
 
 
@@ -89,6 +99,7 @@ def test_weights_belong_to_the_notebook_that_names_them():
     assert notebook_of("two_1", SOURCES) == "notebooks/a/b"
     assert notebook_of("two_more_1", SOURCES) == "notebooks/a/c"
     assert notebook_of("one_test", SOURCES) == "notebooks/a/c"
+    assert notebook_of("four_2_seed_0", SOURCES) == "notebooks/a/c"
     with pytest.raises(LookupError, match="no notebook stores the weights three"):
         notebook_of("three", SOURCES)
 
@@ -101,15 +112,19 @@ def test_durations(tmp_path, monkeypatch):
         fit_or_load(name, torch.nn.Linear(1, 1), lambda history=history: history, {})
     trainings = training_seconds(tmp_path, SOURCES)
     assert trainings == {"notebooks/a/b": {"CPU": 110.0, "GPU": 20.0}}
-    gpu = {"seconds": 40, "training_seconds": 30, "memory": 2.26, "device": "A card", "versions": {"torch": "2.11.0"}}
+    gpu = {"seconds": 40, "training_seconds": 30, "memory": 2.26, "failed": 0, "device": "A card"}
+    gpu |= {"versions": {"torch": "2.11.0"}}
     status = STATUS | {"notebooks/a/c.ipynb": STATUS["notebooks/a/c.ipynb"] | {"gpu": gpu}}
     assert duration_rows(status, TITLES, trainings)[2:] == [
         "| [First](/notebooks/a/b.ipynb) | 80 s | 1.8 min, 20 s (GPU) |  |  |",
         "| [Second](/notebooks/a/c.ipynb) | 3.3 min |  | 40 s | 30 s |",
-        "| All | 4.7 min | 1.8 min, 20 s (GPU) | 40 s | 30 s |",
+        "| All | 4.7 min | 1.8 min, 20 s (GPU) | | |",
     ]
-    card = "The card: A card, torch 2.11.0. The most memory that any notebook reserved there is 2.3 GiB."
+    card = "The card: A card, torch 2.11.0. The most memory that a notebook reserved there is 2.3 GiB."
     assert gpu_lines(status, TITLES) == [card]
+    gpu["failed"] = 2
+    assert duration_rows(status, TITLES, trainings)[3].endswith(r"| 40 s\* | 30 s |")
+    assert gpu_lines(status, TITLES)[1].startswith(r"\* In this run a few cells failed")
     assert gpu_lines(STATUS, TITLES) == []
 
 
@@ -148,3 +163,17 @@ def test_only_trainings_of_this_run_are_counted(tmp_path, monkeypatch):
         fit_or_load(name, torch.nn.Linear(1, 1), lambda: History(seconds=7.0), {})
         os.utime(tmp_path / f"{name}.safetensors", (time.time() - age,) * 2)
     assert execute.training_seconds_since(time.time() - 50) == 7.0
+
+
+def test_gpu_benchmarks_are_those_recorded():
+    folder = ROOT / "benchmarks"
+    text = "\n".join(gpu_benchmark_lines(folder))
+    epoch = json.loads((folder / "b4_vae.gpu.json").read_text())["float32"]
+    steps = json.loads((folder / "hmc.gpu.json").read_text())["leapfrog_steps_per_second"]
+    assert f"{1000 * epoch:.0f} ms" in text
+    assert f"{steps['sample_hmc compiled, 10,000 chains'] / 1e9:.3g} billion" in text
+
+
+@pytest.mark.parametrize(("value", "text"), [(2.6472e9, "2.65 billion"), (4.6e6, "4.6 million"), (253_415, "253,415")])
+def test_large_numbers_are_readable(value, text):
+    assert quantity(value) == text

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from dgm_helpers import vae
 from dgm_helpers.bounds import elbo, iwae
 from dgm_helpers.densities import kl_standard_normal, log_bernoulli, log_normal, log_standard_normal
 from dgm_helpers.quadrature import grid_2d, log_evidence, log_integral
@@ -41,6 +42,13 @@ def test_the_shared_grid_equals_the_joint_written_out(model, x):
     each = torch.stack([log_bernoulli(one, model.decoder(points)) + log_standard_normal(points) for one in x])
     torch.testing.assert_close(model.grid_log_joint(points)(x), each)
     torch.testing.assert_close(model.log_joint(x, points.flatten(0, 1).unsqueeze(1)).T, each.flatten(1))
+
+
+def test_a_grid_decoded_in_parts_is_the_whole_grid(model, x, monkeypatch):
+    points = grid_2d(-2, 2, 0.5, dtype=torch.float64)
+    whole = model.grid_log_joint(points)(x)
+    monkeypatch.setattr(vae, "GRID_POINTS", 7)
+    torch.testing.assert_close(model.grid_log_joint(points)(x), whole)
 
 
 def test_log_weights_average_to_the_likelihood(model, x):

@@ -143,7 +143,7 @@ def main():
             memory = execute(path, store=not arguments.time_only)
             seconds, used = time.perf_counter() - started, processor_seconds() - used
             print(f"  done in {seconds:.0f} s, {used:.0f} s of the processor", flush=True)
-            gpu = {"memory": round(memory, 2), "training_seconds": round(training_seconds_since(clock))}
+            gpu = {"memory": round(memory, 2), "training_seconds": round(training_seconds_since(clock)), "failed": 0}
             record(path, seconds, used, gpu if memory > 0 and arguments.time_only else None)
         except CellExecutionError as error:
             print(error, file=sys.stderr)
