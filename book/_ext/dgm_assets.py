@@ -24,6 +24,9 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)
 STYLESHEET = re.compile(r'<link [^>]*?href="(?P<href>[^"]+\.css)(\?[^"]*)?"[^>]*?/>\s*')
 LOCAL_URL = re.compile(r"""url\(\s*(["']?)(?!data:|https?:|//|#)([^"')?#]+)[^"')]*\1\s*\)""")
 IMPORT = re.compile(r"""@import\s+["'](?!https?:|//)([^"'?]+)[^"']*["']\s*;""")
+COMMENT = re.compile(r"/\*.*?\*/|^[ \t]*//[^\n]*", re.DOTALL | re.MULTILINE)
+SAID = re.compile(r""""((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|`([^`]*)`""")  # the strings of a script
+BOOTSTRAP = re.compile(r"(show|hid|fade|active|disabled|drop|tooltip|nav|bs-)")
 ICON = re.compile(r"\\(f[0-9a-f]{3})\b|([\ue000-\uf8ff])")
 
 
@@ -72,29 +75,52 @@ def webp(path):
 
 
 def selectors(prelude):
-    """The selectors of a rule, each as its tokens and the classes that an element must have for it."""
-    found, tokens = [], []
+    """The selectors of a rule, each as its tokens and the tags, classes and ids that must be on a page for it."""
+    found, tokens, need, before = [], [], set(), None
     for token in [*prelude, None]:
         if token is None or token == ",":
-            before = [None, *tokens]
-            classes = {t.value for dot, t in zip(before, tokens, strict=False) if t.type == "ident" and dot == "."}
-            found.append((tokens, classes))
-            tokens = []
-        else:
-            tokens.append(token)
+            found.append((tokens, need))
+            tokens, need, before = [], set(), None
+            continue
+        if token.type == "hash" or (token.type == "ident" and before == "."):
+            need.add(token.value)
+        elif token.type == "ident" and before != ":":
+            need.add(token.lower_value)
+        tokens.append(token)
+        before = token
     return found
 
 
-def purge(rules, used):
-    """CSS text of the rules that can apply where only the classes ``used`` occur."""
+def declarations(content, variables):
+    """The declarations of a rule as CSS text, without those of variables that nothing asks for."""
+    parts, part = [], []
+    for token in [*content, None]:
+        if token is None or token == ";":
+            name = next((t.value for t in part if t.type not in ("whitespace", "comment")), "")
+            if name and (variables is None or not name.startswith("--") or name in variables):
+                says, _, value = tinycss2.serialize(part).partition(":")
+                value = re.sub(r"\s*\n\s*", " ", value.strip()) or " "
+                parts.append(f"{says.strip()}:{value}")
+            part = []
+        else:
+            part.append(token)
+    return ";".join(parts)
+
+
+def purge(rules, used, variables=None):
+    """CSS text of the rules that can apply where only the tags, classes and ids ``used`` occur.
+
+    Of variables only those in ``variables`` are kept, or all.
+    """
     kept = []
     for rule in rules:
         if rule.type == "qualified-rule":
             alive = [tinycss2.serialize(tokens).strip() for tokens, need in selectors(rule.prelude) if need <= used]
-            if alive:
-                kept.append(f"{','.join(alive)}{{{tinycss2.serialize(rule.content).strip()}}}")
+            says = alive and declarations(rule.content, variables)
+            if says:
+                kept.append(f"{','.join(alive)}{{{says}}}")
         elif rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports", "layer") and rule.content:
-            inner = purge(tinycss2.parse_rule_list(rule.content, True, True), used)
+            inner = purge(tinycss2.parse_rule_list(rule.content, True, True), used, variables)
             if inner:
                 kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}")
         elif rule.type == "at-rule" and rule.lower_at_keyword != "charset":
@@ -103,18 +129,39 @@ def purge(rules, used):
 
 
 def words_used(out):
-    """Every class of a page, and every word of a script, which may be the name of a class."""
-    used = set()
+    """Every tag, class and id of a page, and every word of a script, which may be the name of one."""
+    used, toggles = set(), set()
     for page in out.rglob("*.html"):
         text = page.read_text(encoding="utf8")
+        used.update(tag.lower() for tag in re.findall(r"<([a-zA-Z][\w-]*)", text))
+        used.update(re.findall(r'\bid="([^"]*)"', text))
+        toggles.update(re.findall(r'\bdata-bs-toggle="([^"]*)"', text))
         for classes in re.findall(r'\bclass="([^"]*)"', text):
             used.update(classes.split())
         for script in re.findall(r"<script\b[^>]*>(.*?)</script>", text, re.DOTALL):
             used.update(re.findall(r"[\w-]+", script))
     for script in out.rglob("*.js"):
         if script.name not in ("fontawesome.js", "searchindex.js"):
-            used.update(re.findall(r"[\w-]+", script.read_text(encoding="utf8")))
+            said = " ".join(
+                "".join(found) for found in SAID.findall(COMMENT.sub("", script.read_text(encoding="utf8")))
+            )
+            words = set(re.findall(r"[\w-]+", said))
+            if script.name == "bootstrap.js" and toggles <= {"tooltip", "dropdown"}:  # of its many components
+                words = {word for word in words if BOOTSTRAP.match(word)}
+            used.update(words)
     return used
+
+
+def variables_used(out, css):
+    """Names of the CSS variables that a style sheet, a page or a script asks for."""
+    asked = set(re.findall(r"var\(\s*(--[\w-]+)", css))
+    own = [path for path in out.rglob("*.css") if path.relative_to(out).parts[0] != "_static"]
+    for path in [*out.rglob("*.html"), *own]:
+        asked.update(re.findall(r"var\(\s*(--[\w-]+)", path.read_text(encoding="utf8")))
+    for path in out.rglob("*.js"):
+        if path.name != "searchindex.js":
+            asked.update(re.findall(r"(?<![\w-])--[a-z][\w-]*", path.read_text(encoding="utf8")))
+    return asked
 
 
 def fewer_icons(css, static):
@@ -152,11 +199,11 @@ def read_sheet(static, sheet):
 def bundle(out, sheets):
     """Write one style sheet in place of several, given by their paths in the output folder; return its path."""
     static, used = out / "_static", words_used(out)
-    text = [
-        purge(tinycss2.parse_stylesheet(read_sheet(static, static / ".." / sheet), True, True), used)
-        for sheet in sheets
-    ]
-    css = fewer_icons("\n".join(text), static)
+    read = [tinycss2.parse_stylesheet(read_sheet(static, static / ".." / sheet), True, True) for sheet in sheets]
+    css, before = "\n".join(purge(rules, used) for rules in read), ""
+    while css != before:  # a variable may be asked for by one that nothing asks for
+        before, css = css, purge(tinycss2.parse_stylesheet(css, True, True), used, variables_used(out, css))
+    css = fewer_icons(css, static)
     name = f"book.{hashlib.sha256(css.encode()).hexdigest()[:8]}.css"
     for old in static.glob("book.*.css"):
         old.unlink()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import dgm_assets
 import dgm_formulas
+import dgm_slim
 from PIL import Image
 
 TAG = r"<{}\b[^>]*>"
 FORMULAS = "_static/formulas.css"
+OPTIONS = "_static/documentation_options.js"
 # before all else: where the browser refuses to store anything, the theme's scripts would stop with an error
 STORAGE = """<script>try { localStorage.getItem(''); } catch {
   const kept = new Map();
@@ -21,6 +23,13 @@ STORAGE = """<script>try { localStorage.getItem(''); } catch {
   } });
 }</script>
 """
+# the theme says "auto" until its script runs, and all is styled twice; data-lazy is for dgm.css and page.js
+LATE = 'document.documentElement.dataset.theme = localStorage.getItem("theme") || "auto";'
+EARLY = """(({ dataset }) => {
+  const dark = matchMedia('(prefers-color-scheme: dark)').matches;
+  dataset.theme = dataset.mode === 'auto' ? (dark ? 'dark' : 'light') : dataset.mode;
+  if (!location.hash && !location.search) dataset.lazy = '';
+})(document.documentElement);"""
 
 
 def shared_sheet(page, match):
@@ -29,10 +38,12 @@ def shared_sheet(page, match):
     return path if path.startswith("_static/") else None
 
 
-def one_style_sheet(text, page, path):
-    """Replace the shared style sheets of a page by the one at ``path``."""
+def one_style_sheet(text, page, path, own):
+    """Replace the shared style sheets of a page by the one at ``path``, and rules of its own."""
     href = posixpath.relpath(path, posixpath.dirname(page) or ".")
     link, first = f'<link rel="stylesheet" href="{href}" />\n', True
+    text = re.sub(r"<style data-formulas>.*?</style>\n", "", text)  # of a page that is not written afresh
+    link += f"<style data-formulas>{own}</style>\n" if own else ""
 
     def replace(match):
         nonlocal first
@@ -44,14 +55,15 @@ def one_style_sheet(text, page, path):
     return dgm_assets.STYLESHEET.sub(replace, text)
 
 
-def patient_scripts(text):
-    """Let scripts from files run when the page is there, in their order; inline ones need one of them only."""
+def patient_scripts(text, options):
+    """Let scripts from files run when the page is there, in their order; inline ones need the ``options`` before."""
 
     def replace(match):
         tag = match[0]
-        waits = re.search(r"\s(defer|async)\b", tag) or "documentation_options" in tag or "src=" not in tag
+        waits = re.search(r"\s(defer|async)\b", tag) or "src=" not in tag
         return tag if waits else tag.replace("<script", '<script defer="defer"', 1)
 
+    text = re.sub(r"<script [^>]*documentation_options\.js[^>]*></script>", f"<script>{options}</script>", text)
     return re.sub(TAG.format("script"), replace, text)
 
 
@@ -101,14 +113,19 @@ def finish(app, exception):
     if exception is not None or app.builder.name != "html":
         return
     out = Path(app.outdir)
-    dgm_formulas.copy_fonts(app)
+    theme = out / "_static" / "scripts" / "pydata-sphinx-theme.js"
+    theme.write_text(dgm_slim.one_keeper_of_tab_stops(theme.read_text(encoding="utf8")), encoding="utf8")
+    looks = dgm_slim.looks_of((out / "_static" / "pygments.css").read_text(encoding="utf8"))
+    options = (out / OPTIONS).read_text(encoding="utf8")
     pages = {
         path.relative_to(out).as_posix(): path.read_text(encoding="utf8")
         for path in sorted(out.rglob("*.html"))
         if path.relative_to(out).parts[0] != "_static"
     }
     pages, css = dgm_formulas.set_formulas(pages, app.config.mathjax3_config["tex"]["macros"])
+    css, glyphs = dgm_formulas.split_sheet(dgm_formulas.write_fonts(css, out))
     (out / FORMULAS).write_text(css, encoding="utf8")
+    pages = {page: dgm_slim.slim_space(dgm_slim.slim_code(text, looks)) for page, text in pages.items()}
     for page, text in pages.items():
         (out / page).write_text(text, encoding="utf8")  # the style sheet looks there for what is used
     note = Path(app.doctreedir) / "sheets.txt"  # pages that are not written afresh name the joint sheet only
@@ -122,7 +139,9 @@ def finish(app, exception):
     note.write_text("\n".join(sheets), encoding="utf8")
     style = dgm_assets.bundle(out, sheets)
     for page, text in pages.items():
-        text = honest_labels(patient_scripts(one_style_sheet(text, page, style)))
+        text = one_style_sheet(text, page, style, dgm_formulas.glyph_rules(glyphs, text))
+        text = honest_labels(patient_scripts(text, options))
+        text = text.replace(LATE, EARLY)
         if STORAGE not in text:
             text = re.sub(r"(<head>\s*<meta charset[^>]*>)", lambda m: m[1] + "\n" + STORAGE, text, count=1)
         (out / page).write_text(sized_images(text, page, out), encoding="utf8")

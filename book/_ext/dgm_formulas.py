@@ -1,16 +1,19 @@
 """Formulas are set when the site is built, by MathJax in the Node that Playwright brings: a page needs no script for
 them, shows them at once, and does not move. Screen readers find each as MathML beside what is drawn."""
 
+import hashlib
 import html
 import json
 import re
 import shutil
 import subprocess
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
+from fontTools import subset
+from fontTools.ttLib import TTFont
 from sphinx.errors import ExtensionError
-from sphinx.util.fileutil import copy_asset
 
 MATH = r'class="(?:[^"]* )?math notranslate nohighlight"'  # of a page, or of an output in LaTeX
 FORMULA = re.compile(
@@ -18,6 +21,12 @@ FORMULA = re.compile(
     r"\\(?P<kind>[(\[])(?P<tex>.*?)\\[)\]]\s*(?P<close></(?P=tag)>)",
     re.DOTALL,
 )
+# of MathJax's attributes what neither its style sheet nor a browser needs (dgm.css has the position)
+NEEDLESS = re.compile(
+    r' (?:class="MathJax"|style="position: relative;"|xmlns="[^"]*"|texclass="\w+"|data-mjx-(?!error)[\w-]+="[^"]*")'
+)
+FACE = re.compile(r"@font-face[^{]*\{\s*font-family:\s*MJX(?:TEX|ZERO)([\w-]*);[^}]*/([\w-]+)\.woff")
+GLYPH = re.compile(r"mjx-c[0-9A-F]+$")
 FONTS = "mathjax"  # in the folder _static
 
 
@@ -57,7 +66,8 @@ def typeset(formulas, macros):
     ]
     if wrong:
         raise ExtensionError("formulas with errors:\n" + "\n".join(wrong))
-    return answer["html"], answer["css"]
+    slim = [NEEDLESS.sub("", drawn).replace('class=" MJX-TEX"', 'class="MJX-TEX"') for drawn in answer["html"]]
+    return slim, answer["css"]
 
 
 def set_formulas(pages, macros):
@@ -84,6 +94,59 @@ def key(match):
     return html.unescape(match["tex"]).strip(), match["kind"] == "["
 
 
-def copy_fonts(app):
-    fonts = mathjax_folder() / "output" / "chtml" / "fonts" / "woff-v2"
-    copy_asset(fonts, Path(app.outdir) / "_static" / FONTS)
+def glyphs_asked(css):
+    """For each class of MathJax's fonts the code points of the ``content`` of its rules; those without one under ""."""
+    found = {}
+    for selector, content in re.findall(r'([^{}]*)\{[^{}]*content:\s*"((?:[^"\\]|\\.)*)"[^{}]*\}', css):
+        codes = re.findall(r"\\([0-9a-fA-F]{1,6})\s?|\\?(.)", content)
+        font = re.search(r"\.TEX(-\w+)", selector)
+        found.setdefault(font[1] if font else "", set()).update(
+            int(code, 16) if code else ord(letter) for code, letter in codes
+        )
+    return found
+
+
+def write_fonts(css, out):
+    """Write MathJax's fonts with the glyphs that a style sheet asks for; return it with their names."""
+    source, target = mathjax_folder() / "output" / "chtml" / "fonts" / "woff-v2", Path(out) / "_static" / FONTS
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    asked, written = glyphs_asked(css), {}
+    families = dict((file, name) for name, file in FACE.findall(css))
+
+    def lighter(match):
+        if match[1] not in written:
+            options = subset.Options(flavor="woff", notdef_outline=True, hinting=True, glyph_names=False)
+            options.drop_tables += ["FFTM"]  # a date
+            font = TTFont(source / f"{match[1]}.woff")
+            subsetter = subset.Subsetter(options)
+            subsetter.populate(unicodes=asked.get("", set()) | asked.get(families[match[1]], set()))
+            subsetter.subset(font)
+            content = BytesIO()
+            font.flavor = "woff"
+            font.save(content, reorderTables=False)
+            name = f"{match[1]}.{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.woff"
+            (target / name).write_bytes(content.getvalue())
+            written[match[1]] = name
+        return f"{FONTS}/{written[match[1]]}"
+
+    return re.sub(rf"\b{FONTS}/([\w-]+)\.woff\b", lighter, css)
+
+
+def split_sheet(css):
+    """MathJax's style sheet without the rules of single glyphs; and these, as pairs of their classes and themselves."""
+    rest, glyphs = [], []
+    for rule in re.finditer(r'([^{}]+)\{((?:[^{}"]|"(?:[^"\\]|\\.)*")*)\}', css):
+        selector, style = (" ".join(part.split()) for part in rule.groups())
+        classes = set(re.findall(r"\.([\w-]+)", selector))
+        if any(GLYPH.match(name) for name in classes):
+            glyphs.append((classes, f"{selector}{{{style.rstrip('; ')}}}"))
+        else:
+            rest.append(rule[0])
+    return "".join(rest), glyphs
+
+
+def glyph_rules(glyphs, text):
+    """CSS text of the rules for the glyphs of a page."""
+    used = {name for classes in re.findall(r'<mjx-[^>]*class="([^"]*)"', text) for name in classes.split()}
+    return "".join(rule for classes, rule in glyphs if classes <= used).replace("; ", ";").replace(": ", ":")

@@ -1,10 +1,14 @@
-/* A box that scrolls must be reachable by keyboard. The theme sees to code and tables; formulas and outputs are ours. */
+/* A box that scrolls must be reachable by keyboard, and one that does not must not stand in its way. Boxes are measured
+   when they come near the window, where they are laid out anyway; at the first Tab, all of them. Until then, and until
+   a link within the page is followed, what is far away is not laid out: see data-lazy in dgm.css. */
 (() => {
-  const boxes = '.bd-article :is(mjx-container, .math, .cell_output)';
+  const root = document.documentElement, near = new Set();
+  const boxes = '.bd-article :is(mjx-container, .math, .cell_output, pre, .pst-scrollable-table-container),'
+    + ' .cell_output > .output';
   let waiting = false;
-  function reach() {
-    waiting = false;
-    const found = [...document.querySelectorAll(boxes)].map(box => [
+
+  function reach(candidates) {
+    const found = candidates.map(box => [
       box, box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX),
     ]);
     for (const [box, scrolls] of found) {
@@ -13,13 +17,32 @@
       else { box.removeAttribute('tabindex'); delete box.dataset.reached; }
     }
   }
+  const every = () => [...document.querySelectorAll(boxes)];
+
   /* After the next frame, when the layout is known and reading it costs nothing. */
   function soon() {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => setTimeout(reach));
+    requestAnimationFrame(() => setTimeout(() => {
+      waiting = false;
+      reach('lazy' in root.dataset ? [...near] : every());
+    }));
   }
-  window.addEventListener('load', soon);
+
+  const watch = new IntersectionObserver(entries => {
+    for (const { target, isIntersecting } of entries) near[isIntersecting ? 'add' : 'delete'](target);
+    soon();
+  }, { rootMargin: '50% 0px' });
+  window.addEventListener('load', () => every().forEach(box => watch.observe(box)));
   window.addEventListener('resize', soon);
   document.addEventListener('toggle', soon, true); // what was folded had no width
+
+  function whole() {
+    if (!('lazy' in root.dataset)) return;
+    delete root.dataset.lazy;
+    soon();
+  }
+  window.addEventListener('keydown', event => { if (event.key === 'Tab') whole(); }, true);
+  window.addEventListener('hashchange', whole);
+  document.addEventListener('click', event => { if (event.target.closest?.('a[href*="#"]')) whole(); }, true);
 })();
