@@ -6,6 +6,10 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf8")
 # colours are measured when they have changed, not on their way
 AT_ONCE = "*, *::before, *::after { transition: none !important; animation: none !important; }"
 
+# Nothing is left for later: what is far from the window is laid out too.
+WHOLE = "delete document.documentElement.dataset.lazy"
+TAB = "dispatchEvent(new KeyboardEvent('keydown', {key: 'Tab'}))"  # what a reader with a keyboard does first
+
 # Practice mode with every fold open shows all that a page can show. A formula becomes a box of its size; of bare text
 # (no attribute but a class) one example for each path of tags and classes is kept, as all of them look the same.
 THIN = """() => {
@@ -55,6 +59,7 @@ REACH = """() => {
 def inaccessible(page):
     """Serious and critical findings of axe on an open page, and those about colours once more in dark."""
     page.add_style_tag(content=AT_ONCE)
+    page.evaluate(WHOLE)
     page.evaluate(THIN)
     page.evaluate(AXE)
     found = page.evaluate(RUN, [])
@@ -64,6 +69,7 @@ def inaccessible(page):
 
 def out_of_reach(page):
     """Boxes that scroll and cannot be reached by keyboard; scripts have three seconds to see to them after a resize."""
+    page.evaluate(TAB)
     for _ in range(10):
         found = page.evaluate(REACH)
         if not found:

@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from axe import AT_ONCE, inaccessible, out_of_reach
+from axe import AT_ONCE, WHOLE, inaccessible, out_of_reach
 from PIL import Image
 from repo import ROOT, SITE, toc_pages
 
@@ -111,9 +111,97 @@ def test_style_sheet_keeps_what_applies():
     import dgm_assets
     import tinycss2
 
-    css = "a,.used>b{x:1} .gone{x:2} .used.gone{x:3} @media print{.gone{x:4} p{x:5}} .used:not(.gone){x:6}"
-    kept = dgm_assets.purge(tinycss2.parse_stylesheet(css, True, True), {"used"})
-    assert re.findall(r"x:(\d)", kept) == ["1", "5", "6"]
+    css = "a,.used>b{x:1} .gone{x:2} .used.gone{x:3} @media print{.gone{x:4} p{x:5}} .used:not(.gone){x:6} "
+    css += "s{x:7} #gone a{x:8} [href] A:hover::before{x:9} p{--y: 1;--z:;x:0}"
+    rules = tinycss2.parse_stylesheet(css, True, True)
+    kept = dgm_assets.purge(rules, {"used", "a", "b", "p"})
+    assert re.findall(r"x:(\d)", kept) == ["1", "5", "6", "9", "0"]
+    assert kept.endswith("p{--y:1;--z: ;x:0}")
+    assert dgm_assets.purge(rules, {"used", "a", "b", "p"}, {"--y"}).endswith("p{--y:1;x:0}")
+
+
+def test_code_keeps_its_text_and_its_colours():
+    import dgm_slim
+
+    themes = {"light": ("#111", "#222"), "dark": ("#eee", "#ddd")}
+    css = "".join(
+        f'html[data-theme="{theme}"] .highlight {rule}\n'
+        for theme, (plain, green) in themes.items()
+        for rule in (f"{{ background: #fff; color: {plain} }}", f".n {{ color: {plain} }}", f".o {{ color: {green} }}",
+                     f".s {{ color: {green} }}", f".ge {{ color: {green}; font-style: italic }}")
+    )  # fmt: skip
+    looks = dgm_slim.looks_of(css)
+    assert {kind: look["light"] for kind, look in looks.items()} == {"": "#111", "n": "#111", "o": "#222", "s": "#222"}
+    code = "<span></span>" + " ".join(f'<span class="{kind}">{kind}</span>' for kind in [*"nnoson", "ge", "s"])
+    slim = dgm_slim.fewer_spans(code, looks)
+    assert slim == 'n n <span class="o">o s o </span>n <span class="ge">ge</span> <span class="s">s</span>'
+    assert dgm_slim.fewer_spans("<span></span>\nx", looks) == "\n\nx"
+    nested = '<span class="hll"><span class="n">n</span></span>'
+    assert dgm_slim.fewer_spans(nested, looks) == nested
+    page = dgm_slim.slim_code(f'<div class="highlight"><pre>{code}\n\n{code}\n</pre>', looks)
+    assert ' class="dgm-code" style="--lines:3">' in page
+    assert dgm_slim.slim_code(page, looks) == page
+    assert dgm_slim.slim_space("<p>\n\n   a</p>  \n<pre>  \n  b</pre>\n  c") == "<p>\na</p>\n<pre>  \n  b</pre>\nc"
+
+
+PLACES = """() => [...document.querySelectorAll('.bd-article :is(h2, h3, .highlight pre)')]
+    .map(e => [e.getBoundingClientRect().x, e.offsetHeight])"""
+
+
+def test_what_is_far_waits_and_nothing_jumps(visit):
+    """Far code is not laid out, and has its height at once; the first Tab, or an anchor, has everything laid out."""
+    page, _ = visit("notebooks/vae/vae_2d.html")
+    seen = "span => span.checkVisibility({contentVisibilityAuto: true})"
+    code = "[...document.querySelectorAll('.highlight pre span')].filter(e => !e.closest('details'))"
+    shown = f"{code}.filter({seen}).length"
+    everything = page.evaluate(f"{code}.length")
+    page.wait_for_function("document.readyState === 'complete'")
+    assert page.evaluate(shown) < everything / 2
+    before = page.evaluate(PLACES)
+    page.keyboard.press("Tab")
+    assert page.evaluate(shown) == everything
+    after = page.evaluate(PLACES)
+    assert (
+        max(abs(a - b) for one, other in zip(before, after, strict=True) for a, b in zip(one, other, strict=True)) <= 1
+    )
+
+
+@pytest.mark.parametrize("how", ["address", "click"])
+@pytest.mark.parametrize("target", ["what-goes-wrong", "a-reconstruction-is-not-a-generated-image", "fig-ceiling"])
+def test_anchors_land_right(visit, target, how):
+    """Where the target is when all is laid out, from the first, and after a while."""
+    name = "notebooks/vae/vae_2d.html"
+    if how == "address":
+        page, _ = visit("book/status.html", reduced_motion="reduce")
+        page.goto(f"{(SITE / name).as_uri()}#{target}")
+    else:
+        page, _ = visit(name, reduced_motion="reduce")
+        page.evaluate("""id => document.querySelector('.bd-article').insertAdjacentHTML('afterbegin',
+            `<a id='here' href='#${id}'>here</a>`)""", target)  # fmt: skip
+        page.locator("#here").click()
+    place = "id => document.getElementById(id).getBoundingClientRect().top"
+    page.wait_for_function(f"id => Math.abs(({place})(id)) < 200", arg=target)
+    first = page.evaluate(place, target)
+    page.wait_for_timeout(700)
+    assert page.evaluate(place, target) == pytest.approx(first, abs=1)
+
+
+def test_hidden_mathml_widens_nothing(visit):
+    """What is there for screen readers takes a pixel: no formula scrolls for it, and no page is wider than a phone."""
+    page, _ = visit("book/vae/elbo.html", viewport={"width": 360, "height": 740})
+    page.evaluate(WHOLE)
+    hidden = page.evaluate("""[...document.querySelectorAll('mjx-assistive-mml')].filter(e => e.checkVisibility())
+        .map(e => e.getBoundingClientRect()).map(box => [box.width, box.height])""")
+    assert len(hidden) > 100
+    assert max(max(box) for box in hidden) <= 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert (
+        page.evaluate("""[...document.querySelectorAll('.math')].filter(e => e.checkVisibility())
+        .flatMap(e => [e, e.querySelector('mjx-container')])
+        .filter(e => /auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1)
+        .filter(e => e.querySelector('mjx-math').scrollWidth < e.clientWidth).length""")
+        == 0
+    )
 
 
 def test_print_keeps_proofs(visit, tmp_path):

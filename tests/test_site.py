@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from axe import inaccessible, out_of_reach
+from axe import WHOLE, inaccessible, out_of_reach
 from repo import SITE, toc_pages
 
 pytestmark = pytest.mark.site
@@ -57,6 +57,7 @@ WIDTH = """() => {
 
 def problems(page):
     """What is wrong with an open page, at any width."""
+    page.evaluate(WHOLE)
     found = page.evaluate(PROBE)
     for width in (1280, 390, 360):
         page.set_viewport_size({"width": width, "height": 900})
