@@ -127,20 +127,26 @@ def test_entropy_falls_outwards(model):
 
 
 def test_sampled_bits_have_the_right_probabilities(play):
-    page = play("latent_plane")
-    z_score = page.evaluate("""() => {
-        const {state, move_to} = dgm.latent_plane, n = 400, total = new Float64Array(784);
+    """Pixel by pixel, and their sum: its variance is that of independent pixels, and of independent tosses."""
+    n = 400
+    script = """n => {
+        const {state, move_to} = dgm.latent_plane, tosses = [];
         move_to([1, 0.5]);
         document.querySelector('[data-part=sampled]').click();
         for (let i = 0; i < n; i++) {
             document.querySelector('[data-part=toss]').click();
-            state.image.forEach((bit, d) => (total[d] += bit));
+            tosses.push(Array.from(state.image));
         }
-        const error = state.probabilities.reduce((s, p, d) => s + total[d] / n - p, 0);
-        const variance = state.probabilities.reduce((s, p) => s + p * (1 - p) / n, 0);
-        return error / Math.sqrt(variance);
-    }""")
-    assert abs(z_score) < 4.5
+        return [Array.from(state.probabilities), tosses];
+    }"""
+    probability, tosses = (torch.tensor(v, dtype=torch.float64) for v in play("latent_plane").evaluate(script, n))
+    variance = probability * (1 - probability)
+    error = tosses.mean(0) - probability
+    assert abs(error.sum()) < 4.5 * (variance.sum() / n).sqrt()
+    uncertain = variance > 0.04  # a normal sum of n tosses
+    assert uncertain.sum() > 50
+    assert (error.abs() / (variance / n).sqrt())[uncertain].max() < 5
+    assert tosses.sum(1).var() == pytest.approx(float(variance.sum()), rel=4.5 * (2 / n) ** 0.5)
 
 
 # ---- the latent plane: hands ----

@@ -132,6 +132,18 @@ def test_deep_links_unfold(visit, target):
     assert sum(folds(page)) == 1
 
 
+def test_unfolding_is_not_left_to_the_browser(visit):
+    """Some open a fold for the anchor in an address by themselves: here nothing but the script hears of the change."""
+    page, _ = visit(PAGE, script=ON, reduced_motion="reduce")
+    target = "thm-reparameterised"
+    page.evaluate("""id => {
+        history.replaceState(null, '', `#${id}`);
+        dispatchEvent(new HashChangeEvent('hashchange'));
+    }""", target)  # fmt: skip
+    comes_into_view(page, target)
+    assert sum(folds(page)) == 1
+
+
 def test_search_results_unfold(visit):
     page, _ = visit(f"{PAGE}?highlight=amortisation", script=ON)
     page.wait_for_load_state("load")
