@@ -138,8 +138,10 @@ def sample_hmc(
     Nothing is tuned; the first num_warmup draws are dropped. start: ``(C, D)``; log_density: ``(C, D) -> (C,)``, row by
     row. step_size: a number, or a tensor that broadcasts to ``(C, D)``; ``(C, 1)`` gives each chain its own.
     compile: fuse transitions with ``torch.compile``, slow once (half a minute), fast ever after; where that fails, for
-    want of a C++ compiler say, the sampler runs without. Returns an HMCResult. A trajectory whose energy at the end is
-    not finite (a NaN gradient on the way, an overflow, zero density) is rejected and counted, with one warning.
+    want of a C++ compiler say, the sampler runs without. On a GPU transitions are recorded as a CUDA graph, where
+    log_density allows; its Python code then runs a few times only. Returns an HMCResult. A trajectory whose energy at
+    the end is not finite (a NaN gradient on the way, an overflow, zero density) is rejected and counted, with one
+    warning.
     Raises ValueError if the log-density or its gradient is not finite at the start, shapes do not fit, or a step size
     or count is out of range. Duane et al. (1987); Neal (2011), section 5.3.2.
     """
