@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from dgm_helpers import multisample
-from dgm_helpers.bounds import iwae
+from dgm_helpers.bounds import elbo, iwae
 from dgm_helpers.densities import log_normal
 from dgm_helpers.multisample import (
     doubly_reparameterised_bound,
     normalised_weights,
+    path_derivative_elbo,
     reparameterised_bound,
     resampled_bound,
 )
@@ -160,6 +161,24 @@ def test_the_mean_over_the_choice_is_the_doubly_reparameterised_gradient(model, 
         value = resampled_bound(model, X, num_samples, generator=torch.Generator().manual_seed(seed))
         mean += weights[k, 0] * gradient(model, value.sum())
     torch.testing.assert_close(mean, doubly)
+
+
+def test_the_path_derivative_elbo_is_the_elbo_without_its_score(model):
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    seeded = lambda: torch.Generator().manual_seed(3)  # noqa: E731
+    value, whole = (
+        path_derivative_elbo(model, x, 4, generator=seeded()),
+        elbo(model.log_weights(x, 4, generator=seeded())),
+    )
+    torch.testing.assert_close(value, whole)
+    mu, log_var = model.encoder(x)
+    epsilon = torch.randn(4, 6, 1, generator=seeded(), dtype=torch.float64)
+    score = log_normal((mu + torch.exp(0.5 * log_var) * epsilon).detach(), mu, log_var).mean(0)
+    left_out = gradient(model, whole.sum()) + gradient(model, score.sum())
+    torch.testing.assert_close(gradient(model, value.sum()), left_out)
+    one = path_derivative_elbo(model, x, 1, generator=seeded())
+    doubly = doubly_reparameterised_bound(model, x, 1, generator=seeded())
+    torch.testing.assert_close(gradient(model, one.sum()), gradient(model, doubly.sum()))
 
 
 def test_one_of_the_draws_is_chosen_by_the_weights():
