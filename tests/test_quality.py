@@ -82,6 +82,16 @@ def test_icons_are_drawn(visit):
         .every(e => getComputedStyle(e, '::before').content.length === 3)""")
 
 
+def test_formulas_are_drawn(visit):
+    """Every glyph has its width from a rule of the page: without the rules a formula is an empty box."""
+    page, _ = visit("book/vae/elbo.html")
+    page.evaluate("delete document.documentElement.dataset.lazy")
+    widths = page.evaluate("""[...document.querySelectorAll('mjx-mi mjx-c, mjx-mn mjx-c')]
+        .filter(c => c.checkVisibility()).map(c => c.getBoundingClientRect().width)""")
+    assert len(widths) > 500
+    assert min(widths) > 0
+
+
 @pytest.mark.parametrize("query", SEARCHES)
 def test_search_finds(visit, query):
     """The page that answers comes among the first, and whatever is found holds every word that was looked for."""
