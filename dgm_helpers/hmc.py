@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dgm_helpers.speed import Replayed
+from dgm_helpers.recording import Replayed
 
 UNROLLED = 64  # leapfrog steps, about, in one call of the compiled function: more run faster and compile longer
 

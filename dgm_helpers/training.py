@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 from tqdm import tqdm
 
-from dgm_helpers.speed import ReplayedStep, compiled_parts, usable_precision
+from dgm_helpers.recording import ReplayedStep
+from dgm_helpers.speed import compiled_parts, usable_precision
 
 BLOCK = 20  # steps between two looks at the loss: a look waits for the GPU
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from dgm_helpers import hmc, speed, training
+from dgm_helpers import hmc, recording, training
 from dgm_helpers.convolutional import ConvDecoder, ConvEncoder
 from dgm_helpers.data import binarise
 from dgm_helpers.densities import log_normal
 from dgm_helpers.hmc import sample_hmc
 from dgm_helpers.multisample import doubly_reparameterised_bound, resampled_bound
-from dgm_helpers.speed import ORDINARY, ReplayedStep
+from dgm_helpers.recording import ORDINARY, ReplayedStep
 from dgm_helpers.training import fit, one_cycle
 from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
 
@@ -42,8 +42,8 @@ def pretend(monkeypatch):
         return function(*inputs), False
 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(speed, "Recording", Recording)
-    monkeypatch.setattr(speed, "watched", watched)
+    monkeypatch.setattr(recording, "Recording", Recording)
+    monkeypatch.setattr(recording, "watched", watched)
     return counts
 
 
@@ -91,7 +91,7 @@ def test_frozen_parameters_are_left_out(pretend):
 
 
 def test_a_step_that_waits_is_never_recorded(pretend, monkeypatch):
-    monkeypatch.setattr(speed, "watched", lambda f, inputs, stream: (f(*inputs), True))
+    monkeypatch.setattr(recording, "watched", lambda f, inputs, stream: (f(*inputs), True))
     step, seen = replayed(nn.Linear(2, 1))
     for _ in range(ORDINARY + 3):
         step(torch.ones(4, 2))
@@ -101,7 +101,7 @@ def test_a_step_that_waits_is_never_recorded(pretend, monkeypatch):
 
 def test_waiting_in_the_first_steps_only_is_forgiven(pretend, monkeypatch):
     calls = []
-    monkeypatch.setattr(speed, "watched", lambda f, inputs, stream: (f(*inputs), calls.append(1) or len(calls) < 3))
+    monkeypatch.setattr(recording, "watched", lambda f, inputs, stream: (f(*inputs), calls.append(1) or len(calls) < 3))
     step, _ = replayed(nn.Linear(2, 1))
     for _ in range(ORDINARY + 1):
         step(torch.ones(4, 2))
@@ -112,7 +112,7 @@ def test_a_recording_that_fails_leaves_an_ordinary_step(pretend, monkeypatch):
     def fails(function, inputs, stream, generator=None):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(speed, "Recording", fails)
+    monkeypatch.setattr(recording, "Recording", fails)
     step, seen = replayed(nn.Linear(2, 1))
     for _ in range(ORDINARY + 3):
         step(torch.ones(4, 2))

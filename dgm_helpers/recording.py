@@ -1,0 +1,112 @@
+"""On a GPU: calls recorded as CUDA graphs and replayed, with the same result. For ``fit`` and ``sample_hmc``."""
+
+import warnings
+
+import torch
+
+ORDINARY = 3  # calls before one is recorded: in them the libraries choose their ways and make room
+
+
+class Recording:
+    """A CUDA graph of ``function(*inputs)``, tensors to one tensor or several: one launch where there were dozens.
+
+    Calling it with other inputs of the same shapes replays the kernels; the function's Python code no longer runs.
+    Raises RuntimeError for a function that cannot be recorded.
+    """
+
+    def __init__(self, function, inputs, stream, generator=None):
+        self.inputs, self.graph = [x.clone() for x in inputs], torch.cuda.CUDAGraph()
+        if generator is not None:
+            self.graph.register_generator_state(generator)  # else every replay would draw the same numbers
+        try:
+            with torch.cuda.graph(self.graph, stream=stream):
+                self.outputs = function(*self.inputs)
+        except RuntimeError:
+            _end_recording(stream, generator)
+            raise
+
+    def __call__(self, *inputs):
+        for own, came in zip(self.inputs, inputs, strict=True):
+            own.copy_(came)
+        self.graph.replay()
+        if isinstance(self.outputs, torch.Tensor):
+            return self.outputs.clone()  # the next replay writes over it
+        return tuple(output.clone() for output in self.outputs)
+
+
+def _end_recording(stream, generator):
+    """After one that failed the generators still believe in it, and refuse to draw: record something that cannot."""
+    graph = torch.cuda.CUDAGraph()
+    if generator is not None:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph, stream=stream):
+        torch.zeros(1, device="cuda")
+
+
+def watched(function, inputs, stream):
+    """One call in a stream of its own: its result, and whether it made Python wait for the GPU."""
+    here, before = torch.cuda.current_stream(), torch.cuda.get_sync_debug_mode()
+    stream.wait_stream(here)
+    with torch.cuda.stream(stream), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            result = function(*inputs)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    here.wait_stream(stream)
+    waits = False
+    for w in caught:
+        if "synchronizing CUDA operation" in str(w.message):
+            waits = True
+        elif "Synchronization debug mode" not in str(w.message):  # torch calls the mode a prototype, once
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    return result, waits
+
+
+class Replayed:
+    """``function(*inputs)`` on a GPU, replayed from a recording after a few ordinary calls.
+
+    Small models and densities are dozens of short kernels, and launching them takes longer than running them. A
+    function that cannot be recorded, for one because it reads a number back from the GPU, stays as it is.
+    """
+
+    def __init__(self, function, generator=None):
+        self.function, self.generator = function, generator
+        self.stream, self.done = torch.cuda.Stream(), 0
+        self.recording, self.possible = None, True
+
+    def __call__(self, *inputs):
+        if not self.possible:
+            return self.function(*inputs)
+        if self.done < ORDINARY:
+            self.done += 1
+            result, waits = watched(self.function, inputs, self.stream)
+            self.possible = not (waits and self.done == ORDINARY)  # the first ones may wait for a library to get ready
+            return result
+        if self.recording is None:
+            try:
+                self.recording = Recording(self.function, inputs, self.stream, self.generator)
+            except RuntimeError:
+                self.possible = False
+                return self.function(*inputs)
+        return self.recording(*inputs)
+
+
+class ReplayedStep:
+    """``step(batch) -> loss``, which leaves gradients in the parameters: replayed for full batches, else as it is."""
+
+    def __init__(self, step, parameters, batch_size, generator):
+        self.step, self.full, self.batch_size = step, Replayed(step, generator), batch_size
+        self.parameters, self.gradients = [p for p in parameters if p.requires_grad], None
+
+    def __call__(self, batch):
+        if len(batch) != self.batch_size:
+            return self.step(batch)
+        loss = self.full(batch)
+        if self.full.recording is not None:
+            if self.gradients is None:
+                self.gradients = [p.grad for p in self.parameters]
+            for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+                parameter.grad = gradient  # a batch of another size has left its own
+        return loss
