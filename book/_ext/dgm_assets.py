@@ -164,6 +164,21 @@ def variables_used(out, css):
     return asked
 
 
+def write_font(source, unicodes, folder, **options):
+    """Write a font with these glyphs only into a folder, named after its content; return the name."""
+    options = subset.Options(flavor="woff", notdef_outline=True, **options)
+    options.drop_tables += ["FFTM"]  # a date, like that of saving: the same glyphs have the same name
+    font, content = TTFont(source, recalcTimestamp=False), BytesIO()
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=unicodes)
+    subsetter.subset(font)
+    font.flavor = "woff"
+    font.save(content, reorderTables=False)
+    name = f"{source.stem}.{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.woff"
+    (folder / name).write_bytes(content.getvalue())
+    return name
+
+
 def fewer_icons(css, static):
     """Let each icon font hold the glyphs that the style sheet names, instead of thousands."""
     named = [int(code, 16) if code else ord(glyph) for code, glyph in ICON.findall(css)]
@@ -172,17 +187,7 @@ def fewer_icons(css, static):
         font = static / match[2]
         if "fontawesome" not in match[2] or font.suffix != ".woff2":
             return match[0]
-        options = subset.Options(flavor="woff", notdef_outline=True, layout_features=[])
-        face = TTFont(font.with_suffix(".ttf"))
-        subsetter = subset.Subsetter(options)
-        subsetter.populate(unicodes=named)
-        subsetter.subset(face)
-        content = BytesIO()
-        face.flavor = "woff"
-        face.save(content, reorderTables=False)
-        name = f"{font.stem}.{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.woff"
-        (static / name).write_bytes(content.getvalue())
-        return f"url({name})"
+        return f"url({write_font(font.with_suffix('.ttf'), named, static, layout_features=[])})"
 
     css = LOCAL_URL.sub(lighter, css).replace('.woff) format("woff2")', '.woff) format("woff")')
     return re.sub(r',\s*url\([^)]*\.ttf\)\s*format\("truetype"\)', "", css)

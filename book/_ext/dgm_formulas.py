@@ -1,18 +1,15 @@
 """Formulas are set when the site is built, by MathJax in the Node that Playwright brings: a page needs no script for
 them, shows them at once, and does not move. Screen readers find each as MathML beside what is drawn."""
 
-import hashlib
 import html
 import json
 import re
 import shutil
 import subprocess
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 
-from fontTools import subset
-from fontTools.ttLib import TTFont
+import dgm_assets
 from sphinx.errors import ExtensionError
 
 MATH = r'class="(?:[^"]* )?math notranslate nohighlight"'  # of a page, or of an output in LaTeX
@@ -116,18 +113,9 @@ def write_fonts(css, out):
 
     def lighter(match):
         if match[1] not in written:
-            options = subset.Options(flavor="woff", notdef_outline=True, hinting=True, glyph_names=False)
-            options.drop_tables += ["FFTM"]  # a date
-            font = TTFont(source / f"{match[1]}.woff")
-            subsetter = subset.Subsetter(options)
-            subsetter.populate(unicodes=asked.get("", set()) | asked.get(families[match[1]], set()))
-            subsetter.subset(font)
-            content = BytesIO()
-            font.flavor = "woff"
-            font.save(content, reorderTables=False)
-            name = f"{match[1]}.{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.woff"
-            (target / name).write_bytes(content.getvalue())
-            written[match[1]] = name
+            unicodes = asked.get("", set()) | asked.get(families[match[1]], set())
+            font = source / f"{match[1]}.woff"
+            written[match[1]] = dgm_assets.write_font(font, unicodes, target, hinting=True, glyph_names=False)
         return f"{FONTS}/{written[match[1]]}"
 
     return re.sub(rf"\b{FONTS}/([\w-]+)\.woff\b", lighter, css)
