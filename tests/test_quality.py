@@ -160,7 +160,7 @@ PLACES = """() => [...document.querySelectorAll('.bd-article :is(h2, h3, .highli
 
 def test_what_is_far_waits_and_nothing_jumps(visit):
     """Far code is not laid out, and has its height at once; the first Tab, or an anchor, has everything laid out."""
-    page, _ = visit("notebooks/vae/vae_2d.html")
+    page, _ = visit("notebooks/vae/vae_2d.html", script="window.requestIdleCallback = () => {}")  # never idle
     seen = "span => span.checkVisibility({contentVisibilityAuto: true})"
     code = "[...document.querySelectorAll('.highlight pre span')].filter(e => !e.closest('details'))"
     shown = f"{code}.filter({seen}).length"
@@ -174,6 +174,14 @@ def test_what_is_far_waits_and_nothing_jumps(visit):
     assert (
         max(abs(a - b) for one, other in zip(before, after, strict=True) for a, b in zip(one, other, strict=True)) <= 1
     )
+
+
+def test_soon_everything_is_laid_out(visit):
+    """Without a touch, for one who photographs the page."""
+    page, _ = visit("notebooks/vae/vae_2d.html")
+    page.wait_for_function("!('lazy' in document.documentElement.dataset)")
+    assert page.evaluate("""[...document.querySelectorAll('.highlight pre span')].filter(e => !e.closest('details'))
+        .every(e => e.checkVisibility({contentVisibilityAuto: true}))""")
 
 
 @pytest.mark.parametrize("how", ["address", "click"])

@@ -33,9 +33,22 @@
     for (const { target, isIntersecting } of entries) near[isIntersecting ? 'add' : 'delete'](target);
     soon();
   }, { rootMargin: '50% 0px' });
-  window.addEventListener('load', () => every().forEach(box => watch.observe(box)));
+  window.addEventListener('load', () => {
+    every().forEach(box => watch.observe(box));
+    later(() => piece([...document.querySelectorAll(late)]));
+  });
   window.addEventListener('resize', soon);
   document.addEventListener('toggle', soon, true); // what was folded had no width
+
+  /* Once the page stands, all that is far away is laid out too, a few blocks at a time: for one who photographs it. */
+  const later = window.requestIdleCallback ?? (work => setTimeout(work, 20));
+  const late = '.bd-article .highlight pre, .bd-article > section > section ~ section'
+    + ' :is(p, mjx-container[display="true"], .pst-scrollable-table-container)';
+  function piece(blocks) {
+    for (const block of blocks.splice(0, 6)) block.style.contentVisibility = 'visible';
+    if (blocks.length) requestAnimationFrame(() => later(() => piece(blocks)));
+    else whole();
+  }
 
   function whole() {
     if (!('lazy' in root.dataset)) return;
