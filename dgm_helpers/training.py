@@ -1,6 +1,7 @@
 """One training loop for the whole book: Adam over shuffled minibatches of data that stays on the device."""
 
 import contextlib
+import functools
 import time
 from dataclasses import asdict, dataclass, field
 
@@ -64,9 +65,16 @@ class _LastGood:
         )
 
 
-def one_cycle(peak):
-    """A schedule for ``fit``: the learning rate rises to ``peak``, then falls almost to 0 (Smith and Topin 2019)."""
-    return lambda optimizer, total_steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
+def one_cycle(peak, **options):
+    """A schedule for ``fit``: the learning rate rises to ``peak``, then falls almost to 0 (Smith and Topin 2019).
+
+    options: those of torch's ``OneCycleLR``, such as ``pct_start``, the part of the steps in which it rises (0.3).
+    """
+    cycle = functools.partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=peak, **options)
+    return lambda optimizer, total_steps: cycle(optimizer, total_steps=total_steps)
+
+
+adam = functools.partial(torch.optim.Adam, fused=True)  # fused: one kernel for all parameters
 
 
 def fit(
@@ -77,6 +85,7 @@ def fit(
     epochs,
     batch_size,
     lr=1e-3,
+    optimizer=adam,
     schedule=None,
     precision=torch.float32,
     compile=False,
@@ -85,10 +94,11 @@ def fit(
     evaluate_at=(),
     progress=True,
 ):
-    """Minimise a loss by Adam (Kingma and Ba 2015) and return the run's History.
+    """Minimise a loss, by Adam (Kingma and Ba 2015) unless told otherwise, and return the run's History.
 
     loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)``, shuffled every
     epoch; it is on the model's device and never leaves it. generator: of that device, for shuffling and for the loss.
+    optimizer: ``optimizer(parameters, lr=lr)`` gives a torch optimizer, such as ``soap.SOAP``.
     schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step;
     without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32);
     a processor that can only emulate it trains in float32 instead, with a warning.
@@ -109,7 +119,7 @@ def fit(
 
     precision = usable_precision(precision, device)
     compiled = compiled_parts(model, device) if compile else contextlib.nullcontext
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)  # fused: one kernel for all parameters
+    optimizer = optimizer(model.parameters(), lr=lr)
     history, last_good, started = History(), _LastGood(model), time.perf_counter()
     if device.type == "cuda":
         history.device = torch.cuda.get_device_name(device)
