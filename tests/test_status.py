@@ -116,16 +116,18 @@ def test_durations(tmp_path, monkeypatch):
     gpu |= {"versions": {"torch": "2.11.0"}}
     status = STATUS | {"notebooks/a/c.ipynb": STATUS["notebooks/a/c.ipynb"] | {"gpu": gpu}}
     assert duration_rows(status, TITLES, trainings)[2:] == [
-        "| [First](/notebooks/a/b.ipynb) | 80 s | 1.8 min, 20 s (GPU) |  |  |",
-        "| [Second](/notebooks/a/c.ipynb) | 3.3 min |  | 40 s | 30 s |",
-        "| All | 4.7 min | 1.8 min, 20 s (GPU) | | |",
+        "| [First](/notebooks/a/b.ipynb) | 80 s | 1.8 min, 20 s (GPU) |  |  |  |",
+        "| [Second](/notebooks/a/c.ipynb) | 3.3 min |  | 40 s | 30 s | 40 s to 5.2 min |",
+        "| All | 4.7 min | 1.8 min, 20 s (GPU) | | | |",
     ]
     card = "The card: A card, torch 2.11.0. The most memory that a notebook reserved there is 2.3 GiB."
     assert gpu_lines(status, TITLES) == [card]
     gpu["failed"] = 2
-    assert duration_rows(status, TITLES, trainings)[3].endswith(r"| 40 s\* | 30 s |")
+    assert duration_rows(status, TITLES, trainings)[3].endswith(r"| 40 s\* | 30 s | 40 s to 5.2 min |")
     assert gpu_lines(status, TITLES)[1].startswith(r"\* In this run a few cells failed")
     assert gpu_lines(STATUS, TITLES) == []
+    gpu["training_seconds"] = 0  # all of it is computed at the processor's pace, as far as anyone knows
+    assert duration_rows(status, TITLES, trainings)[3].endswith("| 0 s | 40 s |")
 
 
 def test_a_second_machine_changes_no_output_and_not_the_first_entry(tmp_path, monkeypatch):

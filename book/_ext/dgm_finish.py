@@ -11,6 +11,7 @@ import dgm_slim
 from PIL import Image
 
 TAG = r"<{}\b[^>]*>"
+ADDRESS = re.compile(r'(?P<name>\s(?:href|src|action)=")(?P<url>[^"#:]+)(?P<fragment>#[^"]*)?"')
 FORMULAS = "_static/formulas.css"
 OPTIONS = "_static/documentation_options.js"
 # before all else: where the browser refuses to store anything, the theme's scripts would stop with an error
@@ -109,6 +110,18 @@ def honest_labels(text):
     return text.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
+def at_root(text, page):
+    """The page for the root of the site: its addresses lead on from there. One less wait than being sent to it."""
+    folder = posixpath.dirname(page)
+
+    def replace(match):
+        url = posixpath.normpath(posixpath.join(folder, match["url"]))
+        return f'{match["name"]}{url}{match["fragment"] or ""}"'
+
+    text = text.replace(f'data-content_root="{posixpath.relpath(".", folder)}/"', 'data-content_root="./"', 1)
+    return ADDRESS.sub(replace, text).replace("</title>", f'</title>\n<link rel="canonical" href="{page}" />', 1)
+
+
 def finish(app, exception):
     if exception is not None or app.builder.name != "html":
         return
@@ -120,7 +133,7 @@ def finish(app, exception):
     pages = {
         path.relative_to(out).as_posix(): path.read_text(encoding="utf8")
         for path in sorted(out.rglob("*.html"))
-        if path.relative_to(out).parts[0] != "_static"
+        if path.relative_to(out).parts[0] != "_static" and path != out / "index.html"
     }
     pages, css = dgm_formulas.set_formulas(pages, app.config.mathjax3_config["tex"]["macros"])
     css, glyphs = dgm_formulas.split_sheet(dgm_formulas.write_fonts(css, out))
@@ -144,7 +157,10 @@ def finish(app, exception):
         text = text.replace(LATE, EARLY)
         if STORAGE not in text:
             text = re.sub(r"(<head>\s*<meta charset[^>]*>)", lambda m: m[1] + "\n" + STORAGE, text, count=1)
-        (out / page).write_text(sized_images(text, page, out), encoding="utf8")
+        text = sized_images(text, page, out)
+        (out / page).write_text(text, encoding="utf8")
+        if page == app.builder.get_target_uri(app.config.root_doc):
+            (out / "index.html").write_text(at_root(text, page), encoding="utf8")
 
 
 def setup(app):

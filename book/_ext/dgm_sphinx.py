@@ -14,12 +14,6 @@ from docutils.statemachine import StringList
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
-REDIRECT = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8" /><title>{title}</title>
-<meta name="description" content="{title}: executable solutions to course assignments" />
-<meta http-equiv="refresh" content="0; url={landing}" /><link rel="icon" href="data:," />
-</head><body><a href="{landing}">{title}</a></body></html>
-"""
 # a browser refuses to fetch the result pages' text from disk, an error in the console for each result
 NO_SUMMARY_FROM_DISK = "if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;"
 IMAGE_TYPES = {"image/png": ".png", "image/jpeg": ".jpeg"}
@@ -129,14 +123,6 @@ def add_description(app, pagename, templatename, context, doctree):
         )
 
 
-def write_redirect(app, exception):
-    """Send visitors of the site's root to the landing page, with a title and a link for those whose browser stays."""
-    if exception is None and app.builder.name == "html":
-        landing = app.builder.get_target_uri(app.config.root_doc)
-        title = html.escape(app.config.html_title)
-        (Path(app.outdir) / "index.html").write_text(REDIRECT.format(landing=landing, title=title), encoding="utf8")
-
-
 def setup(app):
     app.setup_extension("dgm_practice")
     app.setup_extension("dgm_search")
@@ -146,6 +132,5 @@ def setup(app):
     app.add_css_file("dgm.css", priority=900)
     app.add_js_file(None, body=NO_SUMMARY_FROM_DISK, priority=900)
     app.connect("html-page-context", add_description)
-    app.connect("build-finished", write_redirect, priority=900)  # after sphinx-external-toc's bare one
     app.setup_extension("dgm_play")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -84,22 +84,29 @@ def places(trained):
     return ", ".join(minutes(trained[p]) + " (GPU)" * (p == "GPU") for p in sorted(trained) if trained[p] > 0)
 
 
+SLOWER = 10  # times: a data-centre card's memory bandwidth to a laptop card's, for the estimate
+
+
 def duration_rows(status, titles, trainings):
-    """Markdown table rows: how long each notebook takes on one core, how long its stored trainings took, and how long
-    it took on a graphics card with all its trainings, if it was ever run there."""
+    """Markdown table rows: how long each notebook takes on one core, how long its stored trainings took, how long it
+    took on a graphics card with all its trainings, if it was ever run there, and a laptop's card might."""
     missing_entries(status, titles)
     gpu = {name: status[f"{name}.ipynb"].get("gpu") for name in titles}
-    rows = ["| Notebook | To run | Stored trainings | On a GPU | of it training |", "|---|---:|---:|---:|---:|"]
+    heads = ["Notebook", "To run", "Stored trainings", "On a GPU", "of it training", "Laptop's GPU, estimated"]
+    rows = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
     for name, title in titles.items():
-        there = ["", ""]
+        there = ["", "", ""]
         if gpu[name]:
             mark = "\\*" * (gpu[name]["failed"] > 0)
-            there = [minutes(gpu[name]["seconds"]) + mark, minutes(gpu[name]["training_seconds"])]
+            measured, training = gpu[name]["seconds"], gpu[name]["training_seconds"]
+            most = minutes(measured + (SLOWER - 1) * training)
+            estimate = most if training == 0 else f"{minutes(measured)} to {most}"
+            there = [minutes(measured) + mark, minutes(training), estimate]
         run = minutes(status[f"{name}.ipynb"]["processor_seconds"])
         rows.append(f"| [{title}](/{name}.ipynb) | {run} | {places(trainings.get(name, {}))} | {' | '.join(there)} |")
     run = sum(status[f"{name}.ipynb"]["processor_seconds"] for name in titles)
     total = {place: sum(by.get(place, 0) for by in trainings.values()) for place in ("CPU", "GPU")}
-    return [*rows, f"| All | {minutes(run)} | {places(total)} | | |"]
+    return [*rows, f"| All | {minutes(run)} | {places(total)} | | | |"]
 
 
 def gpu_lines(status, titles):
