@@ -51,7 +51,7 @@ REACH = """() => {
   const reached = e => e.tabIndex >= 0 || e.querySelector('a, button, input, summary, [tabindex="0"]');
   const out = boxes.filter(e => scrolls(e) && !reached(e)).map(e => `out of reach: ${e.outerHTML.slice(0, 150)}`);
   const idle = boxes.filter(e => e.matches('.math, mjx-container') && e.tabIndex >= 0
-    && Math.max(0, ...[...e.querySelectorAll('mjx-math')].map(m => m.scrollWidth)) < e.clientWidth);
+    && Math.max(0, ...[...e.querySelectorAll('mjx-math')].map(m => m.getBoundingClientRect().width)) < e.clientWidth);
   return [...out, ...idle.map(e => `in the way: ${e.outerHTML.slice(0, 150)}`)];
 }"""
 

@@ -217,7 +217,7 @@ def test_hidden_mathml_widens_nothing(visit):
         page.evaluate("""[...document.querySelectorAll('.math')].filter(e => e.checkVisibility())
         .flatMap(e => [e, e.querySelector('mjx-container')])
         .filter(e => /auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1)
-        .filter(e => e.querySelector('mjx-math').scrollWidth < e.clientWidth).length""")
+        .filter(e => e.querySelector('mjx-math').getBoundingClientRect().width < e.clientWidth).length""")
         == 0
     )
 
@@ -286,3 +286,26 @@ def test_formulas():
         dgm_formulas.set_formulas({"p": inline.replace("a &lt; \\E[x]", "1 + \\nonsense")}, {})
     with pytest.raises(ExtensionError, match="delimiters of Sphinx, in p"):
         dgm_formulas.set_formulas({"p": inline.replace("\\(", "$")}, {})
+
+
+@pytest.mark.parametrize(
+    ("tex", "places"),
+    [
+        (r"f(x) = g(y) + 1", 0),  # short
+        (r"f(a, b, c) = g(a, b, c) + h(a = b - c)", 2),
+        (r"\log p(x, y, z) = -\|a - b\| = 2 + |x - y|^2 + 1", 4),
+        (r"\log w = \log p(x, z),\qquad z \sim q(z \mid x)", 3),
+        (r"\E_q\left[\log p(x, z) - \log q(z \mid x)\right]", 1),
+        (r"\bigl(\log p(x, z) - \log q(z)\bigr)^2 + 1", 2),
+        (r"\begin{aligned} a &= b + c \\ &\le \alpha + \beta + f(x, y) + g(x, y) \end{aligned}", 3),
+        (r"\begin{split}\begin{aligned} a &\le \alpha + \beta + f(x, y) + g(x, y) \end{aligned}\end{split}", 3),
+        (r"\displaystyle f(x, y) = \frac{a + b}{c + d} + g(x, y) - 1", 3),
+    ],
+)
+def test_a_long_formula_may_be_broken(tex, places):
+    import dgm_formulas
+
+    (drawn,), _ = dgm_formulas.typeset([(tex, True)], {"E": "\\mathbb{E}"})
+    assert drawn.count("<mjx-break") == places
+    assert ("mjx-long" in drawn) == (places > 0)
+    assert drawn.count('"mjx-wide"') == tex.count("quad")

@@ -54,15 +54,23 @@ WIDTH = """() => {
   return found;
 }"""
 
+# Formulas that have to be moved sideways to be read, with every fold open.
+SCROLLING = """() => {
+  document.querySelectorAll('details').forEach(fold => { fold.open = true; });
+  return [...document.querySelectorAll('.math, .math mjx-container')]
+    .filter(e => /auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1)
+    .map(e => `formula scrolls: ${(e.querySelector('math') ?? e).textContent.slice(0, 150)}`);
+}"""
+
 
 def problems(page):
-    """What is wrong with an open page, at any width."""
+    """What is wrong with an open page, at any width, the last of which is a small phone's."""
     page.evaluate(WHOLE)
     found = page.evaluate(PROBE)
     for width in (1280, 390, 360):
         page.set_viewport_size({"width": width, "height": 900})
         found += [f"at {width} px: {problem}" for problem in page.evaluate(WIDTH)]
-    return found
+    return found + page.evaluate(SCROLLING)
 
 
 def files_of(urls):
@@ -145,6 +153,7 @@ def test_figures_turn_with_the_page(visit):
 DAMAGE = {  # what each finding looks like, done to a page that has none
     "formula not rendered": "article.innerHTML += '<span class=math>\\\\(x\\\\)</span>'",
     "formula with an error": "article.innerHTML += '<mjx-merror>Undefined control sequence</mjx-merror>'",
+    "formula scrolls": "article.innerHTML += '<div class=math><mjx-container><mjx-math style=\"padding: 0 300px\">x'",
     "broken image": "article.innerHTML += '<img alt=Lines src=\"data:image/png;base64,AAAA\">'",
     "image without alt text": "article.innerHTML += '<img src=\"../_static/logo.svg\">'",
     "figure without caption": "article.innerHTML += '<figure><figcaption> </figcaption></figure>'",

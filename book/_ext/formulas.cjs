@@ -3,21 +3,23 @@ const { mathjax, macros, fonts, formulas } = JSON.parse(require('fs').readFileSy
 
 const LONG = 16; // glyphs; a formula with more may be broken on a phone, where dgm.css says what an <mjx-break> does
 const OPEN = '( [ { 27E8', CLOSE = ') ] } 27E9', BARS = '| 2223 2225 2016', SUMS = '+ 2212';
-const codes = signs => new Set(signs.split(' ').map(s => (s.length > 1 ? s : s.charCodeAt(0).toString(16).toUpperCase())));
+const code = sign => (sign.length > 1 ? sign : sign.charCodeAt(0).toString(16).toUpperCase());
+const codes = signs => new Set(signs.split(' ').map(code));
 const [open, close, bars, sums] = [OPEN, CLOSE, BARS, SUMS].map(codes);
 
-/* Marks where a formula may be broken: before a relation, before + and -, and at the space between two formulas; not in
-   round brackets of the text's size, nor between bars. `adaptor` is MathJax's. */
+/* Marks where a formula may be broken: before a relation, before + and -, and at the space between two formulas; not
+   between brackets of the text's size, nor between bars. `adaptor` is MathJax's. */
 function allowBreaks(adaptor, math) {
-  const kind = node => adaptor.kind(node), children = node => adaptor.childNodes(node);
+  const kind = node => adaptor.kind(node), children = node => (kind(node) === '#text' ? [] : adaptor.childNodes(node));
   const glyphs = node => (kind(node) === 'mjx-c' ? [node] : children(node).flatMap(glyphs));
   const isLong = node => glyphs(node).length > LONG;
 
-  // the code of the only glyph of a sign, also of one such as \bigl( or in )^2
+  // [code, whether it is large] of the only glyph of a sign, also of one such as \bigl( or in )^2
   function sign(node) {
     if (['mjx-msup', 'mjx-msub', 'mjx-msubsup'].includes(kind(node))) return sign(children(node)[0]);
     const only = ['mjx-mo', 'mjx-TeXAtom'].includes(kind(node)) ? glyphs(node) : [];
-    return only.length === 1 ? /mjx-c([0-9A-F]+)/.exec(adaptor.getAttribute(only[0], 'class'))?.[1] : '';
+    const glyph = only.length === 1 ? adaptor.getAttribute(only[0], 'class') : '';
+    return [/mjx-c([0-9A-F]+)/.exec(glyph)?.[1], /TEX-S/.test(glyph)];
   }
 
   // whether it is a \quad or a \qquad
@@ -26,39 +28,40 @@ function allowBreaks(adaptor, math) {
     return kind(node) === 'mjx-mspace' && parseFloat(adaptor.getStyle(node, 'width')) >= 1;
   }
 
-  function inRow(row, inside = false) {
-    let depth = 0, between = false, before = null, found = false;
-    const parts = children(row), first = inside ? 1 : 0, end = inside ? parts.length - 1 : parts.length;
-    for (const [place, part] of parts.entries()) {
-      const code = sign(part), spaced = adaptor.getAttribute(part, 'space');
-      if (place < first || place >= end) continue;
-      if (open.has(code)) depth += 1;
-      else if (close.has(code)) depth -= 1;
-      else if (bars.has(code) && !depth) between = !between;
-      else if (!depth && !between && before) {
-        const relation = kind(part) === 'mjx-mo' && spaced === '4' && !inside;
-        const wide = isWide(part);
-        if ((relation && before !== 'relation') || wide || (sums.has(code) && spaced === '3')) {
+  // whether there is a place to break a row; between large brackets, if `within`
+  function inRow(row, within = 0) {
+    if (!isLong(row)) return false;
+    let small = 0, large = within, between = false, before = null, found = false;
+    for (const part of within ? children(row).slice(1, -1) : children(row)) {
+      const [code, isLarge] = sign(part), spaced = adaptor.getAttribute(part, 'space');
+      const step = open.has(code) - close.has(code), isRelation = kind(part) === 'mjx-mo' && spaced === '4';
+      if (step && isLarge) large += step;
+      else if (step) small += step;
+      else if (bars.has(code) && !small) between = !between;
+      else if (!small && !between && before) {
+        const wide = isWide(part), relation = isRelation && before !== 'relation' && !large;
+        if (wide || relation || (sums.has(code) && spaced === '3')) {
           adaptor.insert(adaptor.node('mjx-break', wide ? { class: 'mjx-wide' } : {}), part);
           found = true;
         }
-        if (kind(part) === 'mjx-mrow' && isLong(part)) found = inRow(part, true) || found;
+        if (kind(part) === 'mjx-mrow') found = inRow(part, 1) || found;
       }
-      if (kind(part) === 'mjx-mo' && spaced === '4') before = 'relation';
+      if (isRelation) before = 'relation';
       else if (glyphs(part).length) before = 'other';
     }
     if (found) adaptor.addClass(row, 'mjx-long');
     return found;
   }
 
-  const [only] = children(math);
-  if (children(math).length === 1 && kind(only) === 'mjx-mtable') {
-    const rows = node => (kind(node) === 'mjx-mtr' ? [node] : children(node).flatMap(rows));
-    for (const row of rows(only)) {
-      const last = children(row).at(-1);
-      if (isLong(last)) inRow(last);
-    }
-  } else if (isLong(math)) inRow(math);
+  // the rows of a table, also of one in the only cell of another (Sphinx puts {split} around {aligned})
+  const rows = node => (kind(node) === 'mjx-mtr' ? [node] : children(node).flatMap(rows));
+  function inside(box) {
+    const [only, ...more] = children(box).filter(node => kind(node) !== 'mjx-tstrut');
+    if (!only || more.length || !['mjx-mtable', 'mjx-mstyle'].includes(kind(only))) return inRow(box);
+    if (kind(only) === 'mjx-mstyle') return inRow(only) && adaptor.addClass(box, 'mjx-long'); // \displaystyle
+    for (const row of rows(only)) inside(children(row).at(-1));
+  }
+  inside(math);
 }
 
 (async () => {
