@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from dgm_latex import latex_macros, part_captions
+from dgm_latex import latex_macros, part_captions, prepare
 
 
 def test_macros_with_and_without_arguments():
@@ -13,3 +13,17 @@ def test_macros_with_and_without_arguments():
 def test_parts_begin_at_their_first_page():
     trees = [SimpleNamespace(items=["a", "b"], caption="One"), SimpleNamespace(items=["c"], caption=None)]
     assert part_captions(SimpleNamespace(root=SimpleNamespace(subtrees=trees))) == {"a": "One"}
+
+
+def test_labels_of_theorems_have_no_index():
+    config = SimpleNamespace(
+        mathjax3_config={"tex": {"macros": {}}},
+        html_theme_options={"logo": {"text": "Title"}},
+        latex_elements={},
+        latex_domain_indices=True,
+        root_doc="index",
+        author="A",
+    )
+    prepare(None, config)
+    assert config.latex_domain_indices is False
+    assert config.latex_documents == [("index", "book.tex", "Title", "A", "manual")]

@@ -40,6 +40,7 @@ def prepare(app, config):
         "papersize": "a4paper",
         "extraclassoptions": "openany,oneside",
     } | config.latex_elements
+    config.latex_domain_indices = False  # of the labels of theorems, which a reader never sees
     title = config.html_theme_options["logo"]["text"]
     config.latex_documents = [(config.root_doc, "book.tex", title, config.author, "manual")]
 

@@ -37,7 +37,9 @@ function allowBreaks(adaptor, math) {
       const step = open.has(code) - close.has(code), isRelation = kind(part) === 'mjx-mo' && spaced === '4';
       if (step && isLarge) large += step;
       else if (step) small += step;
-      else if (bars.has(code) && !small) between = !between;
+      else if (bars.has(code)) {
+        if (!small && !isRelation) between = !between; // unlike \mid
+      }
       else if (!small && !between && before) {
         const wide = isWide(part), relation = isRelation && before !== 'relation' && !large;
         if (wide || relation || (sums.has(code) && spaced === '3')) {
