@@ -309,3 +309,4 @@ def test_a_long_formula_may_be_broken(tex, places):
     assert drawn.count("<mjx-break") == places
     assert ("mjx-long" in drawn) == (places > 0)
     assert drawn.count('"mjx-wide"') == tex.count("quad")
+    assert drawn.count("<mjx-piece") == (2 if "quad" in tex else 0)

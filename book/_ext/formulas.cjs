@@ -28,6 +28,21 @@ function allowBreaks(adaptor, math) {
     return kind(node) === 'mjx-mspace' && parseFloat(adaptor.getStyle(node, 'width')) >= 1;
   }
 
+  // puts each of several formulas in a row in a piece of its own, which goes to the next line as a whole if it can
+  function gather(row) {
+    if (!children(row).some(node => adaptor.hasClass(node, 'mjx-wide'))) return;
+    let piece = null;
+    for (const part of [...children(row)]) {
+      if (adaptor.hasClass(part, 'mjx-wide') || isWide(part)) {
+        piece = null;
+        continue;
+      }
+      if (!piece) adaptor.insert(piece = adaptor.node('mjx-piece', { class: 'mjx-long' }), part);
+      adaptor.remove(part);
+      adaptor.append(piece, part);
+    }
+  }
+
   // whether there is a place to break a row; between large brackets, if `within`
   function inRow(row, within = 0) {
     if (!isLong(row)) return false;
@@ -51,7 +66,10 @@ function allowBreaks(adaptor, math) {
       if (isRelation) before = 'relation';
       else if (glyphs(part).length) before = 'other';
     }
-    if (found) adaptor.addClass(row, 'mjx-long');
+    if (found) {
+      adaptor.addClass(row, 'mjx-long');
+      gather(row);
+    }
     return found;
   }
 
