@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from dgm_latex import latex_macros, part_captions, prepare
+from dgm_latex import latex_macros, part_captions, prepare, whole_statements
 
 
 def test_macros_with_and_without_arguments():
@@ -27,3 +27,11 @@ def test_labels_of_theorems_have_no_index():
     prepare(None, config)
     assert config.latex_domain_indices is False
     assert config.latex_documents == [("index", "book.tex", "Title", "A", "manual")]
+
+
+def test_statements_are_found_and_proofs_have_titles():
+    box, start = "\\begin{sphinxadmonition}{note}", "\n\\sphinxAtStartPar\n"
+    statement = f"\\label{{p:thm-one}}\n{box}{{Theorem 1}}{start}All."
+    assert whole_statements(statement) == "\\phantomsection" + statement
+    proof = f"{box}{start}\\sphinxstyleemphasis{{Proof.}} \\sphinxstyleemphasis{{Discrete.}} Sum."
+    assert whole_statements(proof) == f"{box}{{Proof}}{start}\\sphinxstyleemphasis{{Discrete.}} Sum."

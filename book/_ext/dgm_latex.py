@@ -1,5 +1,7 @@
 """The book as a PDF: the parts of the table of contents, the site's mathematics macros, a title page."""
 
+import re
+
 from sphinx.writers.latex import LaTeXTranslator
 
 
@@ -15,9 +17,24 @@ def latex_macros(macros):
     return "\n".join(lines)
 
 
+# Sphinx leaves a number three digits of width beside a long text, and knows no cards.
+LAYOUT = r"""
+\setlength{\tymin}{5.5em}
+\newenvironment{sphinxclasssd-card}{\par\medskip}{\par}
+\newenvironment{sphinxclasssd-card-title}{\par\noindent\bfseries}{\par}
+"""
+
+
 def part_captions(site_map):
     """{first page of a part: the part's caption} of the table of contents."""
     return {tree.items[0]: tree.caption for tree in site_map.root.subtrees if tree.caption}
+
+
+def whole_statements(tex):
+    """LaTeX in which a link to a statement leads there and not to its section, and each proof's box has its title."""
+    box = r"\\begin\{sphinxadmonition\}\{note\}"
+    tex = re.sub(rf"(\\label\{{[^{{}}]*\}}\n{box})", r"\\phantomsection\1", tex)
+    return re.sub(rf"({box})(\n\\sphinxAtStartPar\n)\\sphinxstyleemphasis\{{Proof\.\}} *", r"\1{Proof}\2", tex)
 
 
 class Parts(LaTeXTranslator):
@@ -29,11 +46,14 @@ class Parts(LaTeXTranslator):
         if caption:
             self.body.append(rf"\part{{{self.encode(caption)}}}" + "\n")
 
+    def astext(self):
+        return whole_statements(super().astext())
+
 
 def prepare(app, config):
     macros = config.mathjax3_config["tex"]["macros"]
     config.latex_elements = {
-        "preamble": r"\usepackage{amsmath,amssymb,mathtools}" + "\n" + latex_macros(macros),
+        "preamble": r"\usepackage{amsmath,amssymb,mathtools}" + "\n" + latex_macros(macros) + LAYOUT,
         # Sphinx would name the contents after the first part
         "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
         "figure_align": "H",  # figures stand where the text speaks of them
