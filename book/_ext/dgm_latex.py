@@ -19,7 +19,7 @@ def latex_macros(macros):
 
 # Sphinx leaves a number three digits of width beside a long text, and knows no cards.
 LAYOUT = r"""
-\setlength{\tymin}{5.5em}
+\setlength{\tymin}{7em}
 \newenvironment{sphinxclasssd-card}{\par\medskip}{\par}
 \newenvironment{sphinxclasssd-card-title}{\par\noindent\bfseries}{\par}
 """
