@@ -98,7 +98,8 @@ def test_page_is_whole(visit, name, mode):
 def test_root_is_the_landing_page(visit):
     """Not a page that sends on to it, which costs a visitor a wait: the same page, all addresses lead the same way."""
     addresses = """[...document.querySelectorAll('[href], [src], form')].map(e => e.href || e.src || e.action)
-        .map(url => url.replace(location.href.split('#')[0], 'here')).sort()"""
+        .map(url => url.replace(location.href.split('#')[0], 'here'))
+        .concat(new URL(document.documentElement.dataset.content_root, location.href).href).sort()"""
     page, _ = visit(PAGES[0])
     expected, words = page.evaluate(addresses), page.inner_text("main")
     page, complaints = visit("index.html")
