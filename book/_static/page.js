@@ -35,12 +35,8 @@
   }, { rootMargin: '50% 0px' });
   window.addEventListener('load', () => {
     every().forEach(box => watch.observe(box));
-    later(() => {
-      if (!navigator.connection?.saveData) for (const image of document.images) {
-        [image.loading, image.decoding] = ['eager', 'sync'];
-      }
-      piece([...document.querySelectorAll(late)]);
-    });
+    later(images);
+    later(() => piece([...document.querySelectorAll(late)]));
   });
   window.addEventListener('resize', soon);
   document.addEventListener('toggle', soon, true); // what was folded had no width
@@ -50,6 +46,10 @@
   const later = window.requestIdleCallback ?? (work => setTimeout(work, 20));
   const late = '.bd-article .highlight pre, .bd-article > section > section ~ section'
     + ' :is(p, mjx-container[display="true"], .pst-scrollable-table-container)';
+  function images() {
+    if (navigator.connection?.saveData) return;
+    for (const image of document.images) [image.loading, image.decoding] = ['eager', 'sync'];
+  }
   function piece(blocks, size = 3) {
     const started = performance.now();
     for (const block of blocks.splice(0, size)) block.style.contentVisibility = 'visible';
