@@ -65,6 +65,6 @@
     soon();
   }
   window.addEventListener('keydown', event => { if (event.key === 'Tab') whole(); }, true);
-  window.addEventListener('hashchange', whole);
+  window.addEventListener('hashchange', whole, true); // before practice.js scrolls: heights are then the true ones
   document.addEventListener('click', event => { if (event.target.closest?.('a[href*="#"]')) whole(); }, true);
 })();
