@@ -58,9 +58,8 @@ class SOAP(torch.optim.Optimizer):
             first.copy_(_turned(momentum, *basis))
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self):
         """One step; the learning rate is ``param_groups[0]["lr"]``, as schedules set it."""
-        loss = None if closure is None else torch.enable_grad()(closure)()
         self.count += 1
         beta1, beta2 = self.betas
         for p, (left, right) in zip(self.parameters, self.moments, strict=True):
@@ -78,4 +77,3 @@ class SOAP(torch.optim.Optimizer):
             p.sub_(_turned_back(part, *basis))
         if self.count % self.every == 0:
             self._improve_bases()
-        return loss
