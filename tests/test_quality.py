@@ -176,12 +176,28 @@ def test_what_is_far_waits_and_nothing_jumps(visit):
     )
 
 
+LAID_OUT = """[...document.querySelectorAll('.bd-article :is(.highlight pre span, p)')]
+    .filter(e => !e.closest('details')).map(e => e.checkVisibility({contentVisibilityAuto: true}))"""
+
+
 def test_soon_everything_is_laid_out(visit):
     """Without a touch, for one who photographs the page."""
     page, _ = visit("notebooks/vae/vae_2d.html")
-    page.wait_for_function("!('lazy' in document.documentElement.dataset)")
-    assert page.evaluate("""[...document.querySelectorAll('.highlight pre span')].filter(e => !e.closest('details'))
-        .every(e => e.checkVisibility({contentVisibilityAuto: true}))""")
+    page.wait_for_function(f"{LAID_OUT}.every(Boolean)")
+    assert page.evaluate("[...document.images].every(image => image.loading === 'eager')")
+
+
+def test_a_phone_works_for_what_its_reader_sees(visit):
+    """With a finger as pointer, the far end is neither laid out nor fetched before the reader comes there."""
+    page, _ = visit("notebooks/vae/vae_2d.html", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    assert page.evaluate("matchMedia('(pointer: coarse)').matches")
+    page.wait_for_function("document.readyState === 'complete'")
+    page.wait_for_timeout(1500)  # a desk is done by then
+    shown = page.evaluate(LAID_OUT)
+    assert sum(shown) < len(shown) / 2
+    assert not page.evaluate("[...document.images].at(-1).complete")
+    page.evaluate("[...document.querySelectorAll('.bd-article p')].at(-1).scrollIntoView({behavior: 'instant'})")
+    page.wait_for_function(f"{LAID_OUT}.at(-1)")
 
 
 @pytest.mark.parametrize("how", ["address", "click"])

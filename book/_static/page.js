@@ -35,14 +35,16 @@
   }, { rootMargin: '50% 0px' });
   window.addEventListener('load', () => {
     every().forEach(box => watch.observe(box));
+    if (matchMedia('(pointer: coarse)').matches) return;
     later(images);
     later(() => piece([...document.querySelectorAll(late)]));
   });
   window.addEventListener('resize', soon);
   document.addEventListener('toggle', soon, true); // what was folded had no width
 
-  /* Once the page stands, all that is far away is laid out too, and its images fetched, for one who photographs it: a few
-     blocks at a time, as many as took 4 ms before, so that a slow phone stays at its reader's service. */
+  /* On a desk, once the page stands, all that is far away is laid out too, and its images fetched, so that the scrollbar
+     is true and a photograph of the whole page complete: a few blocks at a time, as many as took 4 ms before. A phone
+     works, and fetches, only for what its reader comes to. */
   const later = window.requestIdleCallback ?? (work => setTimeout(work, 20));
   const late = '.bd-article .highlight pre, .bd-article > section > section ~ section'
     + ' :is(p, mjx-container[display="true"], .pst-scrollable-table-container)';
@@ -56,7 +58,6 @@
     document.body.getBoundingClientRect(); // lays out now
     const next = Math.max(2, Math.round(size * Math.min(2, 4 / (performance.now() - started))));
     if (blocks.length) setTimeout(() => piece(blocks, next));
-    else whole();
   }
 
   function whole() {
