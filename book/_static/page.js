@@ -43,7 +43,7 @@
   document.addEventListener('toggle', soon, true); // what was folded had no width
 
   /* On a desk, once the page stands, all that is far away is laid out too, and its images fetched, so that the scrollbar
-     is true and a photograph of the whole page complete: a few blocks at a time, as many as took 4 ms before. A phone
+     is true and a photograph of the whole page complete: in pieces of about 25 ms. A phone
      works, and fetches, only for what its reader comes to. */
   const later = window.requestIdleCallback ?? (work => setTimeout(work, 20));
   const late = '.bd-article .highlight pre, .bd-article > section > section ~ section'
@@ -52,11 +52,11 @@
     if (navigator.connection?.saveData) return;
     for (const image of document.images) [image.loading, image.decoding] = ['eager', 'sync'];
   }
-  function piece(blocks, size = 3) {
+  function piece(blocks, size = 8) {
     const started = performance.now();
     for (const block of blocks.splice(0, size)) block.style.contentVisibility = 'visible';
     document.body.getBoundingClientRect(); // lays out now
-    const next = Math.max(2, Math.round(size * Math.min(2, 4 / (performance.now() - started))));
+    const next = Math.max(2, Math.round(size * Math.min(2, 25 / (performance.now() - started))));
     if (blocks.length) setTimeout(() => piece(blocks, next));
   }
 
