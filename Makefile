@@ -64,7 +64,7 @@ execute: $(READY)  ## re-execute the notebooks in place (NOTEBOOKS=... for some 
 	$(BIN)/python tools/execute.py $(NOTEBOOKS)
 	$(BIN)/python tools/picture.py
 
-retrain: $(READY)  ## train every stored model afresh, then re-execute
+retrain: $(READY)  ## train every stored model afresh, then re-execute (NOTEBOOKS=... for those of some)
 	DGM_RETRAIN=always $(BIN)/python tools/execute.py $(NOTEBOOKS)
 	$(BIN)/python tools/picture.py
 	$(BIN)/python tools/play_assets.py --encode

@@ -132,6 +132,16 @@ def test_deep_links_unfold(visit, target):
     assert sum(folds(page)) == 1
 
 
+@pytest.mark.parametrize("target", ["wrong-elbo", "b4-1"])
+def test_a_link_to_the_mistakes_opens_them_and_one_to_a_question_nothing(visit, target):
+    """The heading is outside the fold; a question is there to be tried."""
+    page, _ = visit("book/vae/elbo.html", script=ON, reduced_motion="reduce")
+    page.goto(f"{(SITE / 'book/vae/elbo.html').as_uri()}#{target}")
+    page.wait_for_function("id => Math.abs(document.getElementById(id).getBoundingClientRect().top) < 200", arg=target)
+    opened = page.evaluate("[...document.querySelectorAll('details.dgm-solution[open]')].map(e => 'all' in e.dataset)")
+    assert opened == [True] * (target == "wrong-elbo")
+
+
 def test_unfolding_is_not_left_to_the_browser(visit):
     """Some open a fold for the anchor in an address by themselves: here nothing but the script hears of the change."""
     page, _ = visit(PAGE, script=ON, reduced_motion="reduce")

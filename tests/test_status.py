@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import time
 import execute
 import nbformat
 import pytest
+import run_times
 import torch
 from dgm_status import (
     duration_rows,
@@ -75,6 +77,38 @@ def test_execution_is_recorded(tmp_path, monkeypatch):
     assert (entry["seconds"], entry["processor_seconds"], entry["trained"]) == (12, 11, True)
     assert entry["device"]
     assert entry["versions"].keys() == {"python", "torch", "numpy", "matplotlib"}
+
+
+def test_every_notebook_states_its_measured_run_time():
+    """In its first cell, as the last line; and no other time is typed there."""
+    status = json.loads(run_times.STATUS.read_text(encoding="utf8"))
+    for path in notebooks():
+        first = nbformat.read(path, as_version=4).cells[0].source
+        line = run_times.LINE.search(first)
+        assert line, f"{path}: no run time; python tools/run_times.py writes it"
+        assert line[0].strip() == run_times.run_time(status[path.relative_to(ROOT).as_posix()]), path
+        assert not re.search(r"\b(minutes?|seconds)\b", first[: line.start()]), path
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "10 seconds"), (19, "20 seconds"), (44, "40 seconds"), (45, "a minute"), (89, "a minute"), (552, "9 minutes")],
+)
+def test_run_times_in_words(seconds, words):
+    assert run_times.about(seconds) == words
+
+
+def test_stating_a_run_time_again_changes_nothing_else(tmp_path):
+    path = tmp_path / "x.ipynb"
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\nText."), nbformat.v4.new_code_cell("1 + 1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    before = json.loads(path.read_text())
+    for _ in range(2):
+        run_times.state(path, ENTRY)
+    after = json.loads(path.read_text())
+    assert "".join(after["cells"][0]["source"]) == "# Title\n\nText.\n\n" + run_times.run_time(ENTRY)
+    after["cells"][0]["source"] = before["cells"][0]["source"]
+    assert after == before
 
 
 def test_processor_time_of_a_program_that_ended():

@@ -5,7 +5,7 @@
 
 Progress bars and warnings (stderr) are not stored, and neither are timings, nor metadata of the machine. A notebook
 that fails is left as it was. When it ran, for how long and with what goes into notebooks/status.json, which the status
-page shows.
+page shows, and how long also into its first cell.
 """
 
 import argparse
@@ -26,12 +26,13 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
 import nbformat
+import run_times
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 KEPT = ("mystnb", "tags")  # cell metadata that the site uses
 ROOT = Path(__file__).resolve().parent.parent
-STATUS = ROOT / "notebooks" / "status.json"
+STATUS = run_times.STATUS
 MEMORY = "import torch; print(torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0)"
 
 
@@ -108,10 +109,10 @@ def record(path, seconds, processor_seconds, gpu=None):
     """Note one execution in notebooks/status.json. A notebook from elsewhere is not the book's.
 
     The processor's time does not depend on what else the machine was doing. gpu: what else is known of an execution on
-    a graphics card; it is noted beside the one that made the stored outputs.
+    a graphics card; it is noted beside the one that made the stored outputs. Returns the notebook's entry.
     """
     if path.resolve().parent.parent != STATUS.parent:
-        return
+        return None
     status = json.loads(STATUS.read_text(encoding="utf8")) if STATUS.exists() else {}
     name = path.resolve().relative_to(ROOT).as_posix()
     entry = {
@@ -129,6 +130,7 @@ def record(path, seconds, processor_seconds, gpu=None):
     else:
         status[name] = old | {"gpu": entry | gpu}
     STATUS.write_text(json.dumps(dict(sorted(status.items())), indent=1) + "\n", encoding="utf8")
+    return status[name]
 
 
 def main():
@@ -144,7 +146,9 @@ def main():
             seconds, used = time.perf_counter() - started, processor_seconds() - used
             print(f"  done in {seconds:.0f} s, {used:.0f} s of the processor", flush=True)
             gpu = {"memory": round(memory, 2), "training_seconds": round(training_seconds_since(clock)), "failed": 0}
-            record(path, seconds, used, gpu if memory > 0 and arguments.time_only else None)
+            entry = record(path, seconds, used, gpu if memory > 0 and arguments.time_only else None)
+            if entry and not arguments.time_only:
+                run_times.state(path, entry)
         except CellExecutionError as error:
             print(error, file=sys.stderr)
             failed.append(str(path))

@@ -27,7 +27,10 @@ SWITCH = """<div class="dgm-practice"><button type="button" role="switch" aria-c
 
 
 class Fold(nodes.General, nodes.Element):
-    """What folds: attributes ``kind`` (``solution`` or ``hint``) and ``label``, the words of its button."""
+    """What folds: attributes ``kind`` (``solution`` or ``hint``) and ``label``, the words of its button.
+
+    ``all``: it holds all of its section but the heading, and a link to the section opens it.
+    """
 
 
 class Switch(nodes.General, nodes.Element):
@@ -86,7 +89,7 @@ class FoldSolutions(SphinxPostTransform):
             return
         for section in list(self.document.findall(nodes.section)):
             if section[0].astext().strip().lower() == PITFALLS and not inside_fold(section):
-                fold = Fold("", *section.children[1:], kind="solution", label="What goes wrong tells the answers")
+                fold = Fold("", *section.children[1:], kind="solution", label="What goes wrong tells the answers", all=True)
                 section[1:] = [fold]
         next(self.document.findall(nodes.section)).insert(1, Switch())
 
@@ -98,7 +101,7 @@ def inside_fold(node):
 
 
 def visit_fold(self, node):
-    state = " open" if node["kind"] == "solution" else ""
+    state = (" open" if node["kind"] == "solution" else "") + (" data-all" if node.get("all") else "")
     label = html.escape(node["label"])
     self.body.append(f'<details class="dgm-{node["kind"]}"{state}><summary>{label}</summary>\n')
 

@@ -32,7 +32,12 @@
   function revealTarget(hash) {
     let target = null;
     try { target = document.getElementById(decodeURIComponent(hash.slice(1))); } catch { /* not an anchor of ours */ }
-    if (target && reveal(target)) target.scrollIntoView({ behavior: 'instant' });
+    const all = target?.closest('section')?.querySelector(':scope > details[data-all]'); // its heading is outside
+    const opened = [target, all].map(reveal).some(Boolean);
+    // also where the browser opened it by itself: its smooth way there ends where the target was before
+    if (opened || (root.dataset.practice === 'on' && target?.closest('details'))) {
+      target.scrollIntoView({ behavior: 'instant' });
+    }
   }
 
   button.addEventListener('click', () => {
