@@ -89,7 +89,9 @@ class FoldSolutions(SphinxPostTransform):
             return
         for section in list(self.document.findall(nodes.section)):
             if section[0].astext().strip().lower() == PITFALLS and not inside_fold(section):
-                fold = Fold("", *section.children[1:], kind="solution", label="What goes wrong tells the answers", all=True)
+                fold = Fold(
+                    "", *section.children[1:], kind="solution", label="What goes wrong tells the answers", all=True
+                )
                 section[1:] = [fold]
         next(self.document.findall(nodes.section)).insert(1, Switch())
 
