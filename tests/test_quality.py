@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from axe import AT_ONCE, WHOLE, inaccessible, out_of_reach
+from axe import AT_ONCE, TAB, WHOLE, inaccessible, out_of_reach
 from PIL import Image
 from repo import ROOT, SITE, toc_pages
 
@@ -105,6 +105,27 @@ def test_search_finds(visit, query):
         text = re.sub(r"<[^>]*>", "", article).lower()
         assert all(word[:6] in text for word in query.lower().split())
     assert complaints == []
+
+
+def test_a_table_that_scrolls_says_so(visit):
+    """It fades at its edge, as long as there is more to see; one that fits does not."""
+    page, _ = visit("book/results.html", viewport={"width": 360, "height": 740})
+    page.evaluate(TAB)
+    page.wait_for_function("document.querySelector('.pst-scrollable-table-container[data-reached]')")
+    fades = """[...document.querySelectorAll('.bd-article .pst-scrollable-table-container')]
+        .map(box => [box.scrollWidth > box.clientWidth + 1, getComputedStyle(box).getPropertyValue('--dgm-fade')])"""
+    page.wait_for_function(f"{fades}.every(([scrolls, fade]) => fade === (scrolls ? '32px' : '0px'))")
+    assert any(scrolls for scrolls, _ in page.evaluate(fades))
+    page.evaluate("document.querySelectorAll('[data-reached]').forEach(box => { box.scrollLeft = 1e4; })")
+    page.wait_for_function(f"{fades}.every(([, fade]) => parseFloat(fade) < 1)")
+
+
+def test_found_pages_are_quoted_without_their_furniture(visit):
+    page, _ = visit("search.html?q=bound")
+    html = (SITE / "notebooks/vae/conv_vae.html").read_text(encoding="utf8")
+    text = page.evaluate("html => Search.htmlToText(html)", html).split()
+    assert text[:3] == ["A", "convolutional", "VAE"]
+    assert not {".ipynb", ".pdf", "Contents"} & set(text)
 
 
 def test_numbered_words():
