@@ -2,7 +2,7 @@ r"""Training by the K-sample bound :math:`L_K = \log\frac1K\sum_k w_k`: three es
 
 Each function returns ``(B,)``: as a value, the estimate of the bound in nats; under ``backward``, the estimator's
 gradient, which is not always the derivative of the value. All three have the same mean. B images, K draws for each.
-model is a ``VAE``: an encoder of x, ``log_joint(x, z)``, Gaussian q.
+model is a ``VAE`` or, but for ``resampled_bound``, a ``TwoLayerVAE``.
 """
 
 import torch
@@ -46,9 +46,8 @@ def path_derivative_elbo(model, x, num_samples, *, generator=None):
 
     Leaving out the score of q, of mean 0, makes the gradient vanish where q is the posterior. Roeder et al. (2017).
     """
-    mu, log_var = model.encoder(x)
-    z = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
-    return (model.log_joint(x, z) - log_normal(z, mu.detach(), log_var.detach())).mean(0)
+    z, log_q = model.draws(x, num_samples, held=True, generator=generator)
+    return (model.log_joint(x, z) - log_q).mean(0)
 
 
 def doubly_reparameterised_bound(model, x, num_samples, *, generator=None):
@@ -56,9 +55,8 @@ def doubly_reparameterised_bound(model, x, num_samples, *, generator=None):
 
     The decoder's gradient stays :math:`\sum_k \tilde w_k \nabla_\theta \log w_k`.
     """
-    mu, log_var = model.encoder(x)
-    z = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
-    log_w = model.log_joint(x, z) - log_normal(z, mu.detach(), log_var.detach())  # the encoder enters through z only
+    z, log_q = model.draws(x, num_samples, held=True, generator=generator)  # the encoder enters through z only
+    log_w = model.log_joint(x, z) - log_q
     weights = normalised_weights(log_w)
     _scale_slope(z, weights)
     return _with_gradient_of((weights * log_w).sum(0), iwae(log_w))

@@ -76,14 +76,24 @@ class VAE(nn.Module):
         """log p(x, z) = log p(x | z) + log p(z): (B, D) and (..., B, L) -> (..., B), nats."""
         return self.log_likelihood(x, self.decoder(z)) + log_standard_normal(z)
 
+    def draws(self, x, num_samples, *, held=False, generator=None):
+        """K draws from q(z | x) and their log q: (B, D) -> (K, B, L) and (K, B), nats. Reparameterised.
+
+        held: take q's parameters as constants in log q, so that its gradient is the one along the draw alone.
+        """
+        mu, log_var = self.encoder(x)
+        z = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
+        if held:
+            mu, log_var = mu.detach(), log_var.detach()
+        return z, log_normal(z, mu, log_var)
+
     def log_weights(self, x, num_samples, *, generator=None):
         """log w = log p(x, z) - log q(z | x) at K draws from q: (B, D) -> (K, B), nats.
 
         ``bounds.elbo`` and ``bounds.iwae`` turn it into bounds. Differentiable by reparameterisation.
         """
-        mu, log_var = self.encoder(x)
-        z = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
-        return self.log_joint(x, z) - log_normal(z, mu, log_var)
+        z, log_q = self.draws(x, num_samples, generator=generator)
+        return self.log_joint(x, z) - log_q
 
     def elbo(self, x, *, generator=None):
         """One-draw estimate of the bound, reconstruction minus KL: (B, D) -> (B,), nats.

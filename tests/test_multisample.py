@@ -246,8 +246,12 @@ def test_the_value_is_the_bound_of_the_same_draws_with_and_without_gradients(est
 @pytest.mark.parametrize("estimator", [doubly_reparameterised_bound, resampled_bound])
 def test_gradients_of_many_images_are_the_sum_of_single_ones(model, monkeypatch, estimator):
     """Each image has its own weights: a batch's gradient is the sum of its images', here with the same epsilon."""
-    monkeypatch.setattr(multisample, "sample_normal", lambda mu, log_var, *, generator=None: mu + torch.exp(
-        0.5 * log_var) * torch.linspace(-1.5, 1.5, len(mu), dtype=mu.dtype)[:, None, None])  # fmt: skip
+
+    def draws(mu, log_var, *, generator=None):
+        return mu + torch.exp(0.5 * log_var) * torch.linspace(-1.5, 1.5, len(mu), dtype=mu.dtype)[:, None, None]
+
+    monkeypatch.setattr(multisample, "sample_normal", draws)
+    monkeypatch.setattr("dgm_helpers.vae.sample_normal", draws)
     monkeypatch.setattr(multisample, "_one_of", lambda weights, generator: weights.argmax(0, keepdim=True))
     x = torch.randn(4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     together = gradient(model, estimator(model, x, 3).sum())

@@ -1,0 +1,113 @@
+"""Training by a bound on bits drawn afresh, and measuring the bounds of what came out: for models of ``multisample``.
+
+N images of D pixels, K draws for each. A graphics card decodes many draws at once, a processor few that fit its cache.
+"""
+
+import torch
+from torch import nn
+
+from dgm_helpers.bounds import iwae
+from dgm_helpers.data import binarise
+from dgm_helpers.densities import log_mean_exp
+from dgm_helpers.training import History, fit
+from dgm_helpers.weights import digest, fit_or_load
+
+AT_ONCE = {"cpu": 1000, "cuda": 50_000}  # decoded images in memory
+
+
+def pixel_log_odds(grey):
+    """Log-odds of the mean image, clipped to [0.001, 0.999]: (N, D) -> (D,). Code of Burda et al. (2016).
+
+    As a decoder's last bias it makes p(x) the pixels' means, before training has given z a meaning.
+    """
+    return torch.logit(grey.mean(0).clamp(0.001, 0.999))
+
+
+def train_by_bound(model, bound, grey, num_samples, *, seed, **options):
+    """Maximise a bound of ``multisample`` with K draws; pixels are drawn afresh at every access. Returns the History.
+
+    grey: (N, D), probabilities of ink, on the model's device. options: those of ``fit``. A graphics card multiplies
+    matrices in TF32 here; a processor as ever.
+    """
+
+    def loss(model, grey, generator):
+        return -bound(model, binarise(grey, generator), num_samples, generator=generator).mean()
+
+    torch.set_float32_matmul_precision("high")
+    try:
+        return fit(model, loss, grey, generator=torch.Generator(grey.device).manual_seed(seed), **options)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@torch.no_grad()
+def log_weights_in_parts(model, x, num_samples, *, generator):
+    """log w of many draws, (N, D) -> (K, N): part by part, so that little is held in memory.
+
+    Raises ValueError for a K above 1000 (on a graphics card 50 000) that is no multiple of it.
+    """
+    at_once = AT_ONCE[x.device.type]
+    images, draws = max(1, at_once // num_samples), min(num_samples, at_once)
+    if num_samples % draws:
+        raise ValueError(f"expected num_samples up to {draws} or a multiple of it, got {num_samples}")
+    parts = [
+        torch.cat([model.log_weights(part, draws, generator=generator) for _ in range(num_samples // draws)])
+        for part in x.split(images)
+    ]
+    return torch.cat(parts, 1)
+
+
+def curve_evaluation(sets, num_samples):
+    """An ``evaluate`` for ``fit``: the ELBO and -L_K of the images of each set, by the same draws at every epoch.
+
+    sets: {name: (N, D)}. The record's keys are ``<name>_elbo`` and ``<name>_nll``, in nats.
+    """
+
+    def evaluate(model):
+        record, generator = {}, torch.Generator(next(iter(sets.values())).device).manual_seed(0)
+        for name, x in sets.items():
+            log_w = log_weights_in_parts(model, x, num_samples, generator=generator)
+            record |= {f"{name}_elbo": float(log_w.mean()), f"{name}_nll": -float(iwae(log_w).mean())}
+        return record
+
+    return evaluate
+
+
+def bounds_in_parts(model, x, counts, *, generator):
+    """L_K of every image for each K of counts, (N, len(counts)), nats: the same draws, in groups of K.
+
+    counts: rising; each divides the last one, which is the number of draws. Raises ValueError otherwise.
+    """
+    most = counts[-1]
+    if list(counts) != sorted(counts) or any(most % k for k in counts):
+        raise ValueError(f"expected rising counts that divide the last one, got {list(counts)}")
+    columns = []
+    for part in x.split(max(1, AT_ONCE[x.device.type] // most)):
+        log_w = log_weights_in_parts(model, part, most, generator=generator)
+        columns.append(torch.stack([log_mean_exp(log_w.unflatten(0, (-1, k)), 1).mean(0) for k in counts], 1))
+    return torch.cat(columns)
+
+
+class Values(nn.Module):
+    """What is measured once and stored: the last bound of every image, ``log_p`` (N,), and ``mean``, of every bound."""
+
+    def __init__(self, num_images, num_counts):
+        super().__init__()
+        self.register_buffer("log_p", torch.zeros(num_images))
+        self.register_buffer("mean", torch.zeros(num_counts))
+
+
+def measured_bounds(name, model, x, counts, *, seed):
+    """The Values of all of x: loaded from ``weights/<name>`` if they are this model's, else measured and stored."""
+    values = Values(len(x), len(counts)).to(x.device)
+
+    def run():
+        bounds = bounds_in_parts(model, x, counts, generator=torch.Generator(x.device).manual_seed(seed))
+        values.log_p.copy_(bounds[:, -1])
+        values.mean.copy_(bounds.mean(0))
+        return History(loss=[-float(values.log_p.mean())])
+
+    parameters = torch.cat([p.flatten() for p in model.parameters()])
+    fit_or_load(name, values, run, {"of": dict(
+        model=digest(parameters), test=digest(x.bool()), bounds=list(counts), seed=seed)})  # fmt: skip
+    return values
