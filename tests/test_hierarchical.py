@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from slopes import gradient
 from torch import nn
 
 from dgm_helpers import hierarchical
@@ -24,14 +25,6 @@ def model():
     torch.manual_seed(1)
     parts = [MLPEncoder(d, [3], 1, activation=nn.Tanh) for d in (3, 1, 1)]
     return TwoLayerVAE(*parts, MLPDecoder(1, [3], 3, activation=nn.Tanh), (1, 1)).double()
-
-
-def gradient(model, value):
-    model.zero_grad()
-    value.backward()
-    return torch.cat(
-        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()]
-    )
 
 
 def num_encoder(model):

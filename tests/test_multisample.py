@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from slopes import gradient
 from torch import nn
 
 from dgm_helpers import multisample
@@ -51,14 +52,6 @@ def exact_log_p(model, x):
     weight, bias = model.decoder.weight, model.decoder.bias
     cov = weight @ weight.T + math.exp(NOISE) * torch.eye(2, dtype=x.dtype)
     return torch.distributions.MultivariateNormal(bias, cov).log_prob(x)
-
-
-def gradient(model, value):
-    model.zero_grad()
-    value.backward()
-    return torch.cat(
-        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()]
-    )
 
 
 def num_encoder(model):
