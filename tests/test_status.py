@@ -136,6 +136,8 @@ def test_weights_belong_to_the_notebook_that_names_them():
     assert notebook_of("four_2_seed_0", SOURCES) == "notebooks/a/c"
     with pytest.raises(LookupError, match="no notebook stores the weights three"):
         notebook_of("three", SOURCES)
+    rival = {"notebooks/a/d": 'fit(f"five_{x}")', "notebooks/a/e": 'read(f"{x}_seed_0_test")'}
+    assert notebook_of("five_seed_0_test", rival) == "notebooks/a/d"  # the beginning counts before the end
 
 
 def test_durations(tmp_path, monkeypatch):

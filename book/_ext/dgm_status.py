@@ -50,20 +50,20 @@ def machine_lines(status, titles):
 
 
 def notebook_of(weights, sources):
-    """The notebook that stores the weights of this name: its code has it as a string, or else an f-string with the most
-    letters of its beginning and end. Raises LookupError if there is none."""
+    """The notebook that stores the weights of this name: its code has it as a string, or else an f-string with the
+    longest fitting beginning, then end. Raises LookupError if there is none."""
     exact = [name for name, source in sources.items() if f'"{weights}"' in source]
     if exact:
         return exact[0]
     fitting = [
-        (len(start + end), name)
+        (len(start), len(end), name)
         for name, source in sources.items()
         for start, end in re.findall(r'f"(\w*)\{[^"]*\}(\w*)"', source)
         if start + end and weights.startswith(start) and weights.endswith(end)
     ]
     if not fitting:
         raise LookupError(f"no notebook stores the weights {weights}")
-    return max(fitting)[1]
+    return max(fitting)[2]
 
 
 def training_seconds(folder, sources):
