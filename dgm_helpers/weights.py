@@ -93,7 +93,10 @@ def fit_or_load(name, model, train, fingerprint):
         if history is not None:
             return history
         if mode == "never":
-            raise RuntimeError(f"{path} does not hold this run ({why}). Run `make retrain`, or set DGM_RETRAIN=auto.")
+            raise RuntimeError(
+                f"{path} does not hold this run ({why}). `make execute NOTEBOOKS=...`, with the path of its notebook, "
+                "trains and stores it; so does the notebook itself with DGM_RETRAIN=auto."
+            )
         warnings.warn(f"training {name} afresh: {why}", stacklevel=2)
     history = train()
     if not history.interrupted:

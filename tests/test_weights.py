@@ -64,7 +64,7 @@ def test_in_tests_a_stale_or_missing_file_is_an_error(stored, monkeypatch):
     monkeypatch.setenv("DGM_RETRAIN", "never")
     model = nn.Linear(2, 3)
     fit_or_load("toy", model, never(model), RUN)
-    with pytest.raises(RuntimeError, match=r"seed: stored 0, this run 1.*make retrain"):
+    with pytest.raises(RuntimeError, match=r"seed: stored 0, this run 1.*make execute"):
         fit_or_load("toy", model, never(model), RUN | {"seed": 1})
     with pytest.raises(RuntimeError, match="there is no such file"):
         fit_or_load("other", model, never(model), RUN)
