@@ -50,8 +50,9 @@ class Planar(_Layer):
         :math:`\hat u = u` and m = 1.
         """
         wu, ww = self.w @ self.u, self.w @ self.w
-        m = torch.where(ww > 0, softplus(wu), 1.0)
-        return self.u + (m - 1 - wu) * self.w / torch.where(ww > 0, ww, 1.0), m
+        one = torch.ones_like(ww)  # on the card already: a number would be sent there at every step
+        m = torch.where(ww > 0, softplus(wu), one)
+        return self.u + (m - 1 - wu) * self.w / torch.where(ww > 0, ww, one), m
 
     def forward(self, z):
         """Move along u_hat. log|det| is taken from m, so nothing cancels: it is finite unless softplus underflows."""

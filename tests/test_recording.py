@@ -7,15 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from dgm_helpers import hmc, recording, training
+from dgm_helpers import hmc, recording, training, variational
 from dgm_helpers.convolutional import ConvDecoder, ConvEncoder
-from dgm_helpers.data import binarise
+from dgm_helpers.data import banana_log_joint, binarise
 from dgm_helpers.densities import log_normal
+from dgm_helpers.flows import AdditiveCoupling, AffineCoupling, Flow, Planar, Scaling
 from dgm_helpers.hmc import sample_hmc
 from dgm_helpers.multisample import doubly_reparameterised_bound, resampled_bound
 from dgm_helpers.recording import ORDINARY, ReplayedStep
 from dgm_helpers.training import fit, one_cycle
 from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
+from dgm_helpers.variational import fit_flow
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -117,6 +119,21 @@ def test_a_recording_that_fails_leaves_an_ordinary_step(pretend, monkeypatch):
     for _ in range(ORDINARY + 3):
         step(torch.ones(4, 2))
     assert len(seen) == ORDINARY + 3
+
+
+def test_fit_flow_replays_its_step(pretend, monkeypatch):
+    def fitted():
+        torch.manual_seed(0)
+        flow = Flow([AffineCoupling(2), Scaling(2)], 2)
+        generator = torch.Generator().manual_seed(0)
+        return fit_flow(flow, banana_log_joint, num_steps=20, num_samples=10, lr=1e-2, generator=generator)
+
+    plain = fitted()
+    assert pretend["recorded"] == 0
+    monkeypatch.setattr(nn.Parameter, "is_cuda", True, raising=False)
+    first = ORDINARY + 2  # a pretended replay leaves its gradient where the optimizer does not look
+    assert torch.equal(fitted()[:first], plain[:first])
+    assert pretend == {"watched": ORDINARY, "recorded": 1, "replayed": 20 - ORDINARY}
 
 
 # On a GPU
@@ -269,3 +286,31 @@ def test_hmc_on_a_gpu_recorded_and_not(target, compile, monkeypatch):
     plain = draw()
     torch.testing.assert_close(result.accept_rate.mean(), plain.accept_rate.mean(), rtol=0, atol=1e-3)
     assert (result.samples - plain.samples).abs().median() < 1e-3  # a chain parts for good where rounding decides
+
+
+LAYERS = {
+    "planar": lambda: [Planar(2), Planar(2)],
+    "additive": lambda: [AdditiveCoupling(2), Scaling(2)],
+    "affine": lambda: [AffineCoupling(2), AffineCoupling(2, flip=True)],
+}
+
+
+@on_gpu
+@pytest.mark.parametrize("layers", LAYERS)
+def test_a_flow_fitted_with_recordings_is_the_ordinary_one(layers, monkeypatch):
+    def fitted():
+        torch.manual_seed(0)
+        flow, calls = Flow(LAYERS[layers](), 2).cuda(), []
+
+        def log_joint(theta):
+            calls.append(1)
+            return banana_log_joint(theta)
+
+        generator = torch.Generator("cuda").manual_seed(0)
+        return fit_flow(flow, log_joint, num_steps=50, num_samples=100, lr=1e-2, generator=generator), len(calls)
+
+    bounds, calls = fitted()
+    monkeypatch.setattr(variational, "ReplayedStep", lambda step, parameters, batch_size, generator: step)
+    plain, plain_calls = fitted()
+    assert (calls, plain_calls) == (ORDINARY + 1, 50)
+    torch.testing.assert_close(bounds, plain, rtol=1e-4, atol=1e-3)

@@ -158,6 +158,8 @@ def test_durations(tmp_path, monkeypatch):
     ]
     card = "The card: A card, torch 2.11.0. The most memory that a notebook reserved there is 2.3 GiB."
     assert gpu_lines(status, TITLES) == [card]
+    gpu["allocated"] = 1.24
+    assert gpu_lines(status, TITLES)[0].endswith("2.3 GiB, PyTorch's cache included; its tensors took 1.2 GiB at most.")
     gpu["failed"] = 2
     assert duration_rows(status, TITLES, trainings)[3].endswith(r"| 40 s\* | 30 s | 40 s to 5.2 min |")
     assert gpu_lines(status, TITLES)[1].startswith(r"\* In this run a few cells failed")
@@ -187,7 +189,8 @@ def test_time_only_leaves_the_file_and_measures(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
     nbformat.write(notebook, path)
     before = path.read_bytes()
-    assert execute.execute(path, store=False) >= 0
+    reserved, allocated = execute.execute(path, store=False)
+    assert reserved >= allocated >= 0
     assert path.read_bytes() == before
     execute.execute(path)
     (cell,) = nbformat.read(path, as_version=4).cells

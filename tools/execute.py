@@ -33,7 +33,9 @@ from nbclient.exceptions import CellExecutionError
 KEPT = ("mystnb", "tags")  # cell metadata that the site uses
 ROOT = Path(__file__).resolve().parent.parent
 STATUS = run_times.STATUS
-MEMORY = "import torch; print(torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0)"
+MEMORY = """import torch
+peaks = torch.cuda.max_memory_reserved, torch.cuda.max_memory_allocated
+print(*((f() if torch.cuda.is_available() else 0) for f in peaks))"""
 
 
 def tidy(notebook):
@@ -58,7 +60,8 @@ def processor_seconds():
 
 
 def execute(path, store=True):
-    """Execute a notebook and, if asked to, store its outputs. Returns the GiB of GPU memory that it reserved."""
+    """Execute a notebook and, if asked to, store its outputs. Returns the GiB of GPU memory that it reserved,
+    PyTorch's cache included, and that its tensors took at most."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(MEMORY))
     client = NotebookClient(
@@ -69,7 +72,7 @@ def execute(path, store=True):
         resources={"metadata": {"path": path.parent}},
     )
     client.execute()
-    memory = int(notebook.cells.pop().outputs[0].text) / 2**30
+    memory = [int(number) / 2**30 for number in notebook.cells.pop().outputs[0].text.split()]
     if not store:
         return memory
     partial = path.with_suffix(".partial")
@@ -142,11 +145,12 @@ def main():
         started, used, clock = time.perf_counter(), processor_seconds(), time.time()
         print(f"{path} ...", flush=True)
         try:
-            memory = execute(path, store=not arguments.time_only)
+            reserved, allocated = execute(path, store=not arguments.time_only)
             seconds, used = time.perf_counter() - started, processor_seconds() - used
             print(f"  done in {seconds:.0f} s, {used:.0f} s of the processor", flush=True)
-            gpu = {"memory": round(memory, 2), "training_seconds": round(training_seconds_since(clock)), "failed": 0}
-            entry = record(path, seconds, used, gpu if memory > 0 and arguments.time_only else None)
+            gpu = {"memory": round(reserved, 2), "allocated": round(allocated, 2), "failed": 0}
+            gpu["training_seconds"] = round(training_seconds_since(clock))
+            entry = record(path, seconds, used, gpu if reserved > 0 and arguments.time_only else None)
             if entry and not arguments.time_only:
                 run_times.state(path, entry)
         except CellExecutionError as error:

@@ -117,10 +117,13 @@ def gpu_lines(status, titles):
     cards = " and ".join(sorted({f"{e['device']}, torch {e['versions']['torch']}" for e in entries}))
     memory = max(e["memory"] for e in entries)
     lines = [f"The card: {cards}. The most memory that a notebook reserved there is {memory:.1f} GiB."]
+    taken = [e["allocated"] for e in entries if "allocated" in e]
+    if taken:
+        lines[0] = lines[0][:-1] + f", PyTorch's cache included; its tensors took {max(taken):.1f} GiB at most."
     if any(e["failed"] for e in entries):
         lines.append(
-            "\\* In this run a few cells failed: a figure, or a check that held for the stored model and not for the "
-            "one trained afresh. They were repaired, and not timed again."
+            "\\* In this run a few cells failed: a library's newer version, or a check that held for the numbers of a "
+            "processor and not for the card's. They were repaired, and not timed again."
         )
     return lines
 
