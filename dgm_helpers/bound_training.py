@@ -4,13 +4,12 @@ N images of D pixels, K draws for each. A graphics card decodes many draws at on
 """
 
 import torch
-from torch import nn
 
 from dgm_helpers.bounds import iwae
 from dgm_helpers.data import binarise
 from dgm_helpers.densities import log_mean_exp
-from dgm_helpers.training import History, fit
-from dgm_helpers.weights import digest, fit_or_load
+from dgm_helpers.measuring import measured
+from dgm_helpers.training import fit
 
 AT_ONCE = {"cpu": 1000, "cuda": 50_000}  # decoded images in memory
 
@@ -88,26 +87,15 @@ def bounds_in_parts(model, x, counts, *, generator):
     return torch.cat(columns)
 
 
-class Values(nn.Module):
-    """What is measured once and stored: the last bound of every image, ``log_p`` (N,), and ``mean``, of every bound."""
-
-    def __init__(self, num_images, num_counts):
-        super().__init__()
-        self.register_buffer("log_p", torch.zeros(num_images))
-        self.register_buffer("mean", torch.zeros(num_counts))
-
-
 def measured_bounds(name, model, x, counts, *, seed):
-    """The Values of all of x: loaded from ``weights/<name>`` if they are this model's, else measured and stored."""
-    values = Values(len(x), len(counts)).to(x.device)
+    """The last bound of every image, ``log_p`` (N,), and the ``mean`` of every bound, measured once and stored.
 
-    def run():
+    The Values and the errors are those of ``measuring.measured``.
+    """
+
+    def measure():
         bounds = bounds_in_parts(model, x, counts, generator=torch.Generator(x.device).manual_seed(seed))
-        values.log_p.copy_(bounds[:, -1])
-        values.mean.copy_(bounds.mean(0))
-        return History(loss=[-float(values.log_p.mean())])
+        return {"log_p": bounds[:, -1], "mean": bounds.mean(0)}
 
-    parameters = torch.cat([p.flatten() for p in model.parameters()])
-    fit_or_load(name, values, run, {"of": dict(
-        model=digest(parameters), test=digest(x.bool()), bounds=list(counts), seed=seed)})  # fmt: skip
-    return values
+    shapes = {"log_p": len(x), "mean": len(counts)}
+    return measured(name, model, x, shapes, measure, bounds=list(counts), seed=seed)
