@@ -21,8 +21,10 @@ def measured(name, model, x, shapes, measure, **settings):
     settings, else measured and stored.
 
     shapes: {name: shape} of what ``measure() -> {name: tensor}`` gives. settings: plain values that fix the result.
-    Returns Values on x's device. DGM_RETRAIN and errors are those of ``fit_or_load``.
+    Returns Values on x's device. DGM_RETRAIN and errors are those of ``fit_or_load``; ValueError if x is not of bits.
     """
+    if not ((x == 0) | (x == 1)).all():
+        raise ValueError(f"expected bits, got values from {float(x.min()):g} to {float(x.max()):g}")
     values = Values(**shapes).to(x.device)
 
     def run():

@@ -1,4 +1,5 @@
-"""On a GPU: calls recorded as CUDA graphs and replayed, with the same result. For ``fit`` and ``sample_hmc``."""
+"""On a GPU: calls recorded as CUDA graphs and replayed, with the same result. For ``fit``, ``fit_flow`` and
+``sample_hmc``."""
 
 import warnings
 

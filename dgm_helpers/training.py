@@ -19,6 +19,11 @@ def best_device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_name(device):
+    """As in a History: ``cpu``, or the graphics card's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 @dataclass
 class History:
     """What a run left behind: mean training loss of each epoch, evaluations, duration in seconds and where it ran."""
@@ -120,9 +125,7 @@ def fit(
     precision = usable_precision(precision, device)
     compiled = compiled_parts(model, device) if compile else contextlib.nullcontext
     optimizer = optimizer(model.parameters(), lr=lr)
-    history, last_good, started = History(), _LastGood(model), time.perf_counter()
-    if device.type == "cuda":
-        history.device = torch.cuda.get_device_name(device)
+    history, last_good, started = History(device=device_name(device)), _LastGood(model), time.perf_counter()
     steps = -(-len(data) // batch_size)
     scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
 

@@ -63,3 +63,8 @@ def test_a_shape_that_does_not_fit_is_an_error_and_nothing_is_stored(store):
     with pytest.warns(UserWarning, match="afresh"), pytest.raises(RuntimeError):
         measured("m", linear(), BITS, {"a": 4}, lambda: {"a": torch.zeros(5)})
     assert not list(store.iterdir())
+
+
+def test_grey_values_are_refused():
+    with pytest.raises(ValueError, match=r"expected bits, got values from 0 to 0\.5"):
+        of(x=BITS / 2)

@@ -164,6 +164,8 @@ def test_durations(tmp_path, monkeypatch):
     assert duration_rows(status, TITLES, trainings)[3].endswith(r"| 40 s\* | 30 s | 40 s to 5.2 min |")
     assert gpu_lines(status, TITLES)[1].startswith(r"\* In this run a few cells failed")
     assert gpu_lines(STATUS, TITLES) == []
+    gpu["training_seconds"] = None  # not told apart
+    assert duration_rows(status, TITLES, {})[3].endswith(r"| 40 s\* |  |  |")
     gpu["training_seconds"] = 0  # all of it is computed at the processor's pace, as far as anyone knows
     assert duration_rows(status, TITLES, trainings)[3].endswith("| 0 s | 40 s |")
 

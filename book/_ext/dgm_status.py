@@ -99,9 +99,10 @@ def duration_rows(status, titles, trainings):
         if gpu[name]:
             mark = "\\*" * (gpu[name]["failed"] > 0)
             measured, training = gpu[name]["seconds"], gpu[name]["training_seconds"]
-            most = minutes(measured + (SLOWER - 1) * training)
-            estimate = most if training == 0 else f"{minutes(measured)} to {most}"
-            there = [minutes(measured) + mark, minutes(training), estimate]
+            there = [minutes(measured) + mark, "", ""]
+            if training is not None:  # else it is in the measured time, and how much of it is not known
+                most = minutes(measured + (SLOWER - 1) * training)
+                there[1:] = minutes(training), most if training == 0 else f"{minutes(measured)} to {most}"
         run = minutes(status[f"{name}.ipynb"]["processor_seconds"])
         rows.append(f"| [{title}](/{name}.ipynb) | {run} | {places(trainings.get(name, {}))} | {' | '.join(there)} |")
     run = sum(status[f"{name}.ipynb"]["processor_seconds"] for name in titles)
