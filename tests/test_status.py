@@ -220,3 +220,14 @@ def test_gpu_benchmarks_are_those_recorded():
 @pytest.mark.parametrize(("value", "text"), [(2.6472e9, "2.65 billion"), (4.6e6, "4.6 million"), (253_415, "253,415")])
 def test_large_numbers_are_readable(value, text):
     assert quantity(value) == text
+
+
+def test_the_books_own_trainings_belong_to_the_notebooks_that_store_them():
+    sources = {}
+    for path in notebooks():
+        cells = nbformat.read(path, as_version=4).cells
+        sources[path.stem] = "".join(c.source for c in cells if c.cell_type == "code")
+    owner = {name: notebook_of(name, sources) for name in ("iwae_vae_1_seed_0", "iwae_layers_vae_50_seed_0")}
+    assert owner == {"iwae_vae_1_seed_0": "iwae", "iwae_layers_vae_50_seed_0": "iwae_layers"}
+    assert notebook_of("banana_flows_planar_seed_1", sources) == "banana_flows"
+    assert notebook_of("banana_planar", sources) == "banana_comparison"
