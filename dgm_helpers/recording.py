@@ -1,11 +1,18 @@
 """On a GPU: calls recorded as CUDA graphs and replayed, with the same result. For ``fit``, ``fit_flow`` and
 ``sample_hmc``."""
 
+import functools
 import warnings
 
 import torch
 
 ORDINARY = 3  # calls before one is recorded: in them the libraries choose their ways and make room
+
+
+@functools.cache
+def side_stream():
+    """The one stream in which everything is recorded: the libraries keep working memory for every stream they meet."""
+    return torch.cuda.Stream()
 
 
 class Recording:
@@ -74,7 +81,7 @@ class Replayed:
 
     def __init__(self, function, generator=None):
         self.function, self.generator = function, generator
-        self.stream, self.done = torch.cuda.Stream(), 0
+        self.stream, self.done = side_stream(), 0
         self.recording, self.possible = None, True
 
     def __call__(self, *inputs):
@@ -111,3 +118,13 @@ class ReplayedStep:
             for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
                 parameter.grad = gradient  # a batch of another size has left its own
         return loss
+
+
+def give_memory_back(parameters):
+    """Once a recorded step is gone: drop the gradients, which lie in its memory, and return that to the card.
+
+    Each recording has memory of its own, which PyTorch would keep for no one else until the program ends.
+    """
+    for parameter in parameters:
+        parameter.grad = None
+    torch.cuda.empty_cache()

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from tqdm import tqdm
 
-from dgm_helpers.recording import ReplayedStep
+from dgm_helpers.recording import ReplayedStep, give_memory_back
 from dgm_helpers.speed import compiled_parts, usable_precision
 
 BLOCK = 20  # steps between two looks at the loss: a look waits for the GPU
@@ -174,4 +174,7 @@ def fit(
     finally:
         bar.close()
         history.seconds = time.perf_counter() - started
+        if device.type == "cuda":
+            step = None
+            give_memory_back(model.parameters())
     return history

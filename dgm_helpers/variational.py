@@ -5,7 +5,7 @@ import math
 import torch
 
 from dgm_helpers.densities import log_standard_normal
-from dgm_helpers.recording import ReplayedStep
+from dgm_helpers.recording import ReplayedStep, give_memory_back
 
 
 def log_weight(flow, log_joint, z):
@@ -49,4 +49,7 @@ def fit_flow(flow, log_joint, *, num_steps, num_samples, lr, generator=None):
             raise FloatingPointError(f"the bound became {bounds[-1]} at step {step}; a smaller lr usually cures it")
         optimizer.step()
         schedule.step()
+    if like.is_cuda:
+        bound_of = None
+        give_memory_back(flow.parameters())
     return torch.tensor(bounds)

@@ -1,5 +1,6 @@
 """Recording a training step as a CUDA graph: the same run, faster; and what happens where it cannot be."""
 
+import gc
 import math
 import warnings
 
@@ -43,7 +44,7 @@ def pretend(monkeypatch):
         counts["watched"] += 1
         return function(*inputs), False
 
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(recording, "side_stream", Stream)
     monkeypatch.setattr(recording, "Recording", Recording)
     monkeypatch.setattr(recording, "watched", watched)
     return counts
@@ -211,6 +212,27 @@ def test_every_replay_draws_new_numbers():
     model = small_vae()
     losses, _ = run(model, elbo_loss, grey(32, 20), epochs=12, lr=0.0)
     assert len(set(losses.loss)) == 12
+
+
+@on_gpu
+def test_trainings_leave_no_memory_behind():
+    def trainings():
+        models = []
+        for _ in range(2):
+            models.append(small_vae())
+            run(models[-1], elbo_loss, grey(200, 20))
+            flow = Flow([AffineCoupling(2)], 2).cuda()
+            generator = torch.Generator("cuda").manual_seed(0)
+            fit_flow(flow, banana_log_joint, num_steps=10, num_samples=100, lr=1e-2, generator=generator)
+            models.append(flow)
+        gc.collect()  # an optimizer and its scheduler know each other
+        return models
+
+    kept = trainings()
+    reserved = torch.cuda.memory_reserved()
+    kept += trainings()
+    assert torch.cuda.memory_reserved() <= reserved + 2**21  # one block of the allocator, for the models kept
+    assert all(p.grad is None for model in kept for p in model.parameters())
 
 
 @on_gpu
