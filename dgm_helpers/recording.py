@@ -10,9 +10,14 @@ ORDINARY = 3  # calls before one is recorded: in them the libraries choose their
 
 
 @functools.cache
+def _stream_of(device):
+    return torch.cuda.Stream(device)
+
+
 def side_stream():
-    """The one stream in which everything is recorded: the libraries keep working memory for every stream they meet."""
-    return torch.cuda.Stream()
+    """The one stream of the current card in which everything is recorded: the libraries keep working memory for every
+    stream that they meet."""
+    return _stream_of(torch.cuda.current_device())
 
 
 class Recording:
@@ -123,7 +128,8 @@ class ReplayedStep:
 def give_memory_back(parameters):
     """Once a recorded step is gone: drop the gradients, which lie in its memory, and return that to the card.
 
-    Each recording has memory of its own, which PyTorch would keep for no one else until the program ends.
+    Each recording has memory of its own, which no other tensor may use. It is free once the recording is gone and
+    nothing lies in it any more; PyTorch then still holds it until its cache is emptied.
     """
     for parameter in parameters:
         parameter.grad = None

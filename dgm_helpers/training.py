@@ -110,7 +110,8 @@ def fit(
     compile: run the model's parts through torch.compile, for full batches in training only; that takes up to a minute
     at the first step and pays off in long runs. The model, its names and its state stay as they are.
     On a GPU the step is recorded as a CUDA graph where that is possible, else run as it stands, with the same result:
-    the loss may then depend on its arguments only, as its Python code runs a few times and its kernels ever after.
+    the loss may then depend on its arguments only, as its Python code runs a few times and its kernels ever after; at
+    the end the parameters are left without gradients there.
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
     before training). Ctrl-C stops early and keeps the history, with ``interrupted`` set.
     Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good

@@ -22,9 +22,10 @@ def fit_flow(flow, log_joint, *, num_steps, num_samples, lr, generator=None):
     """Maximise the ELBO by Adam (Kingma and Ba 2015) with a one-cycle schedule of peak ``lr`` (Smith and Topin 2019).
 
     Each step draws ``num_samples`` base points afresh, in antithetic pairs z and -z. generator: of the flow's device.
-    On a GPU the step is recorded as a CUDA graph where that is possible, as in ``training.fit``. Returns the bound
-    estimated at each step, ``(num_steps,)``, nats. Raises ValueError for an odd ``num_samples``, FloatingPointError at
-    an estimate that is not finite, before it reaches the parameters.
+    On a GPU the step is recorded as a CUDA graph where that is possible, as in ``training.fit``, and at the end the
+    parameters are left without gradients there. Returns the bound estimated at each step, ``(num_steps,)``, nats.
+    Raises ValueError for an odd ``num_samples``, FloatingPointError at an estimate that is not finite, before it
+    reaches the parameters.
     """
     if num_samples < 2 or num_samples % 2:
         raise ValueError(f"expected an even num_samples, for antithetic pairs, got {num_samples}")
@@ -42,14 +43,16 @@ def fit_flow(flow, log_joint, *, num_steps, num_samples, lr, generator=None):
 
     if like.is_cuda:
         bound_of = ReplayedStep(bound_of, flow.parameters(), num_samples, generator)
-    for step in range(num_steps):
-        z = torch.randn(num_samples // 2, flow.dim, generator=generator, dtype=like.dtype, device=like.device)
-        bounds.append(bound_of(torch.cat((z, -z))).item())
-        if not math.isfinite(bounds[-1]):
-            raise FloatingPointError(f"the bound became {bounds[-1]} at step {step}; a smaller lr usually cures it")
-        optimizer.step()
-        schedule.step()
-    if like.is_cuda:
-        bound_of = None
-        give_memory_back(flow.parameters())
+    try:
+        for step in range(num_steps):
+            z = torch.randn(num_samples // 2, flow.dim, generator=generator, dtype=like.dtype, device=like.device)
+            bounds.append(bound_of(torch.cat((z, -z))).item())
+            if not math.isfinite(bounds[-1]):
+                raise FloatingPointError(f"the bound became {bounds[-1]} at step {step}; a smaller lr usually cures it")
+            optimizer.step()
+            schedule.step()
+    finally:
+        if like.is_cuda:
+            bound_of = None
+            give_memory_back(flow.parameters())
     return torch.tensor(bounds)

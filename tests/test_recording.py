@@ -1,8 +1,10 @@
 """Recording a training step as a CUDA graph: the same run, faster; and what happens where it cannot be."""
 
+import contextlib
 import gc
 import math
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -135,6 +137,41 @@ def test_fit_flow_replays_its_step(pretend, monkeypatch):
     first = ORDINARY + 2  # a pretended replay leaves its gradient where the optimizer does not look
     assert torch.equal(fitted()[:first], plain[:first])
     assert pretend == {"watched": ORDINARY, "recorded": 1, "replayed": 20 - ORDINARY}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_fitted_flow_gives_its_recordings_memory_back(fails, pretend, monkeypatch):
+    flow, alive, left = Flow([AffineCoupling(2), Scaling(2)], 2), weakref.WeakSet(), []
+    steps = iter(range(100))
+
+    class Recording(recording.Recording):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            alive.add(self)
+
+    def emptied():
+        left.append((len(alive), [p.grad for p in flow.parameters() if p.grad is not None]))
+
+    def log_joint(theta):
+        return banana_log_joint(theta) * (math.nan if fails and next(steps) == 10 else 1)
+
+    monkeypatch.setattr(recording, "Recording", Recording)
+    monkeypatch.setattr(torch.cuda, "empty_cache", emptied)
+    monkeypatch.setattr(nn.Parameter, "is_cuda", True, raising=False)
+    with pytest.raises(FloatingPointError) if fails else contextlib.nullcontext():
+        fit_flow(flow, log_joint, num_steps=20, num_samples=10, lr=1e-2)
+    assert pretend["recorded"] == 1
+    assert left == [(0, [])]
+
+
+def test_there_is_one_side_stream_for_each_card(monkeypatch):
+    recording._stream_of.cache_clear()
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"a stream of card {device}")
+    for device in (0, 1, 0):
+        monkeypatch.setattr(torch.cuda, "current_device", lambda device=device: device)
+        assert recording.side_stream() == f"a stream of card {device}"
+    assert recording._stream_of.cache_info().misses == 2
+    recording._stream_of.cache_clear()
 
 
 # On a GPU
