@@ -10,20 +10,22 @@ AT_ONCE = "*, *::before, *::after { transition: none !important; animation: none
 WHOLE = "delete document.documentElement.dataset.lazy"
 TAB = "dispatchEvent(new KeyboardEvent('keydown', {key: 'Tab'}))"  # what a reader with a keyboard does first
 
-# Practice mode with every fold open shows all that a page can show. A formula becomes a box of its size; of bare text
-# (no attribute but a class) one example for each path of tags and classes is kept, as all of them look the same.
+# Practice mode with every fold open shows all that a page can show. A formula becomes a box of its size. Of letters in
+# formulas and of bare text (no attribute but a class) one example for each path of tags and classes is kept, as all of
+# them look the same.
 THIN = """() => {
   document.querySelector('.dgm-practice [aria-checked=false]')?.click();
   document.querySelectorAll('details').forEach(fold => { fold.open = true; });
-  const sizes = [...document.querySelectorAll('mjx-math')].map(math => [math, math.getBoundingClientRect()]);
-  for (const [math, {width, height}] of sizes) {
-    const box = document.createElement('span');
-    box.textContent = 'x';
-    box.style = `display: inline-block; width: ${width}px; height: ${height}px`;
-    math.parentElement.replaceChildren(box);
-  }
   const path = e => (e ? `${path(e.parentElement)} ${e.tagName}.${e.className}.${e.style?.cssText}` : '');
   const seen = new Set();
+  const sizes = [...document.querySelectorAll('mjx-math')].map(math => [math, math.getBoundingClientRect()]);
+  for (const [math, {width, height}] of sizes) {
+    const box = document.createElement('span'), key = path(math.parentElement);
+    box.textContent = seen.has(key) ? '' : 'x';
+    box.style = `display: inline-block; width: ${width}px; height: ${height}px`;
+    math.parentElement.replaceChildren(box);
+    seen.add(key);
+  }
   for (const e of document.querySelectorAll('.bd-article :is(span, em, strong, code, p)')) {
     if (e.children.length || e.closest('a, button, th, summary')) continue;
     if ([...e.attributes].some(a => a.name !== 'class')) continue;

@@ -1,5 +1,7 @@
-"""One thread for each of the two test workers (two would fight over the cores), and the browser that opens the site."""
+"""One thread for each of the two test workers (two would fight over the cores), the long files first, and the browser
+that opens the site."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,10 +10,26 @@ import sys
 import pytest
 import torch
 from playwright.sync_api import Error, sync_playwright
-from repo import SITE
+from repo import ROOT, SITE
 
 torch.set_num_threads(1)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+LONGEST = ("test_site.py", "test_launch.py", "test_quality.py", "test_practice.py", "test_play.py")  # then notebooks
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker is left alone with one of them at the end."""
+    status = json.loads((ROOT / "notebooks" / "status.json").read_text(encoding="utf8"))
+
+    def rank(item):
+        if item.path.name in LONGEST:
+            return LONGEST.index(item.path.name), 0
+        entry = status.get(item.path.relative_to(ROOT).as_posix())
+        return (len(LONGEST), -entry["processor_seconds"]) if entry else (len(LONGEST) + 1, 0)
+
+    items.sort(key=rank)
 
 
 def launch(chromium):
