@@ -46,9 +46,10 @@ def test_durations_are_readable(seconds, text):
 
 
 def test_rows():
-    assert status_rows(STATUS, TITLES)[2:] == [
-        "| [First](/notebooks/a/b.ipynb) | 2026-01-02 | 90 s | 80 s | 2.15.0 |",
-        "| [Second, with training](/notebooks/a/c.ipynb) | 2026-01-02 | 90 s | 3.3 min | 2.15.0 |",
+    status = STATUS | {"notebooks/a/b.ipynb": ENTRY | {"gpu": {"seconds": 120}}}
+    assert status_rows(status, TITLES)[2:] == [
+        "| [First](/notebooks/a/b.ipynb) | 2026-01-02 | 90 s | 80 s | 2.0 min |",
+        "| [Second, with training](/notebooks/a/c.ipynb) | 2026-01-02 | 90 s | 3.3 min |  |",
     ]
 
 

@@ -26,13 +26,13 @@ def missing_entries(status, titles):
 def status_rows(status, titles):
     """Markdown table rows, one for each notebook ordered as ``titles``. Raises LookupError for one without entry."""
     missing_entries(status, titles)
-    rows = ["| Notebook | Executed | Elapsed | Processor | torch |", "|---|---|---:|---:|---|"]
+    rows = ["| Notebook | Executed | Elapsed | CPU | GPU |", "|---|---|---:|---:|---:|"]
     for name, title in titles.items():
         entry = status[f"{name}.ipynb"]
         elapsed, used = minutes(entry["seconds"]), minutes(entry["processor_seconds"])
         title += ", with training" if entry["trained"] else ""
-        torch = entry["versions"]["torch"]
-        rows.append(f"| [{title}](/{name}.ipynb) | {entry['date']} | {elapsed} | {used} | {torch} |")
+        gpu = minutes(entry["gpu"]["seconds"]) if "gpu" in entry else ""
+        rows.append(f"| [{title}](/{name}.ipynb) | {entry['date']} | {elapsed} | {used} | {gpu} |")
     return rows
 
 
