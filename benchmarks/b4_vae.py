@@ -15,12 +15,12 @@ from benchmarks.timing import (
     seconds,
     write_record,
 )
-from dgm_helpers.bounds import iwae
-from dgm_helpers.data import binarise, data_dir, fixed_binarisation, load_mnist
-from dgm_helpers.quadrature import grid_2d, log_evidence
-from dgm_helpers.training import best_device, fit
-from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
-from dgm_helpers.weights import read_weights, weights_dir
+from dgm_helpers.data.mnist import binarise, data_dir, fixed_binarisation, load_mnist
+from dgm_helpers.probability.quadrature import grid_2d, log_evidence
+from dgm_helpers.training.fit import best_device, fit
+from dgm_helpers.training.run import read_weights, weights_dir
+from dgm_helpers.vae.bounds import iwae
+from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
 
 HIDDEN, LATENT, BATCH_SIZE = 512, 2, 1000
 RANGE, SPACING = 5.0, 0.08  # of the grid that is timed; its error is reported beside its time

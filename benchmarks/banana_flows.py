@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from benchmarks.timing import in_turn, print_table, seconds
-from dgm_helpers.data import banana_data, banana_log_joint
-from dgm_helpers.flows import AdditiveCoupling, AffineCoupling, Flow, Planar, Scaling
-from dgm_helpers.hmc import sample_hmc
-from dgm_helpers.quadrature import grid_2d, log_integral
-from dgm_helpers.variational import fit_flow, log_weight
+from dgm_helpers.data.banana import banana_data, banana_log_joint
+from dgm_helpers.flows.elbo import fit_flow, log_weight
+from dgm_helpers.flows.layers import AdditiveCoupling, AffineCoupling, Flow, Planar, Scaling
+from dgm_helpers.mcmc.hmc import sample_hmc
+from dgm_helpers.probability.quadrature import grid_2d, log_integral
 
 COURSE_STEPS, TIMED_STEPS, SAMPLES, HIDDEN = 10_000, 300, 100, (32, 32)
 COURSE_KL = {"planar": 0.18, "NICE": 0.056, "RealNVP": 0.017}  # its exact KL after COURSE_STEPS, measured once

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.timing import epoch_seconds, gpu_memory, print_table, write_record
-from dgm_helpers.convolutional import ConvDecoder, ConvEncoder
-from dgm_helpers.data import load_mnist
-from dgm_helpers.densities import log_normal
-from dgm_helpers.training import best_device, fit
-from dgm_helpers.vae import VAE
+from dgm_helpers.data.mnist import load_mnist
+from dgm_helpers.probability.densities import log_normal
+from dgm_helpers.training.fit import best_device, fit
+from dgm_helpers.vae.convolutional import ConvDecoder, ConvEncoder
+from dgm_helpers.vae.model import VAE
 
 LATENT, BATCH_SIZE, LR = 16, 128, 1e-3
 STEPS, ROUNDS = 20, 3  # timed steps of a turn on a processor, after as many others; turns of each way

@@ -13,9 +13,9 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture as Peer
 
 from benchmarks.timing import in_turn, print_table
-from dgm_helpers.data import load_mnist
-from dgm_helpers.mixtures import em_step, kmeans_plus_plus, start_at
-from dgm_helpers.ppca import fit_ppca, spectrum
+from dgm_helpers.data.mnist import load_mnist
+from dgm_helpers.latent.mixtures import em_step, kmeans_plus_plus, start_at
+from dgm_helpers.latent.ppca import fit_ppca, spectrum
 
 COMPONENTS, DIM, LATENT, STEPS = 20, 50, 50, 3
 RECORD = Path(__file__).with_suffix(".json")

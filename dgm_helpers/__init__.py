@@ -1,1 +1,1 @@
-"""Small, readable helpers shared by the notebooks of the book."""
+"""Small, readable helpers shared by the notebooks of the book, one package for each chapter."""

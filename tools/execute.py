@@ -83,7 +83,7 @@ def execute(path, store=True):
 
 def training_seconds_since(start):
     """Seconds of the trainings stored since ``start``, by the clock."""
-    from dgm_helpers.weights import read_weights, weights_dir
+    from dgm_helpers.training.run import read_weights, weights_dir
 
     new = [path for path in weights_dir().glob("*.safetensors") if path.stat().st_mtime >= start]
     return sum(read_weights(path)[1]["history"]["seconds"] for path in new)

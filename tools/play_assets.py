@@ -18,10 +18,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dgm_helpers.data import BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_log_joint, fixed_binarisation, load_mnist
-from dgm_helpers.quadrature import grid_2d, moments
-from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
-from dgm_helpers.weights import digest, read_weights, weights_dir
+from dgm_helpers.data.banana import BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_log_joint
+from dgm_helpers.data.mnist import fixed_binarisation, load_mnist
+from dgm_helpers.probability.quadrature import grid_2d, moments
+from dgm_helpers.training.run import digest, read_weights, weights_dir
+from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
 
 CODES = Path(__file__).resolve().parent.parent / "book" / "play" / "latent_codes.safetensors"
 HIDDEN, LATENT = 512, 2  # as in notebooks/vae/vae_2d.ipynb

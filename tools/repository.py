@@ -29,7 +29,7 @@ except ModuleNotFoundError:  # a fresh Colab: fetch the book with its weights; t
         source = REPOSITORY or "the book's repository"
         raise SystemExit(f"The helpers are missing. Clone {{source}}, then `pip install --no-deps -e` it.") from None
     sys.path.insert(0, str(Path("book").resolve()))
-    from dgm_helpers.colab import install_missing
+    from dgm_helpers.notebook.colab import install_missing
 
     install_missing()
 """

@@ -1,4 +1,4 @@
-/* The decoder of dgm_helpers.vae and the few densities that its page shows. Logits are log-odds, units are nats. */
+/* The decoder of dgm_helpers.vae.model and the few densities that its page shows. Logits are log-odds, units are nats. */
 "use strict";
 ((dgm) => {
   function bytes_of(text) {

@@ -1,0 +1,17 @@
+"""The data sets of the book: MNIST and the banana."""
+
+from dgm_helpers.data.banana import BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_data, banana_log_joint
+from dgm_helpers.data.mnist import MNIST, binarise, data_dir, fixed_binarisation, load_mnist
+
+__all__ = [
+    "BANANA_MEAN",
+    "BANANA_SIZE",
+    "BANANA_STD",
+    "MNIST",
+    "banana_data",
+    "banana_log_joint",
+    "binarise",
+    "data_dir",
+    "fixed_binarisation",
+    "load_mnist",
+]

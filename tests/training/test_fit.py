@@ -1,0 +1,147 @@
+"""The training loop: what it minimises, what it records, and how it fails."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from dgm_helpers.training.fit import BLOCK, best_device, fit
+
+
+class Mean(nn.Module):
+    """One parameter, whose best value is the mean of the data."""
+
+    def __init__(self, start=0.0):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor([start]))
+
+
+def squares(model, batch, generator):
+    return (model.value - batch).square().mean()
+
+
+DATA = torch.arange(10.0)
+
+
+def run(model, loss=squares, data=DATA, **options):
+    settings = dict(epochs=200, batch_size=4, lr=0.05, generator=torch.Generator().manual_seed(0), progress=False)
+    return fit(model, loss, data, **(settings | options))
+
+
+def test_it_finds_the_minimum():
+    model = Mean()
+    history = run(model)
+    assert float(model.value.detach()) == pytest.approx(4.5, abs=0.5)
+    assert len(history.loss) == 200
+    assert history.loss[-1] < history.loss[0]
+    assert history.seconds > 0
+
+
+def test_every_example_is_seen_once_in_an_epoch():
+    seen = []
+
+    def watch(model, batch, generator):
+        seen.extend(batch.tolist())
+        return squares(model, batch, generator)
+
+    run(Mean(), watch, epochs=2)
+    assert sorted(seen[:10]) == sorted(seen[10:]) == DATA.tolist()
+    assert seen[:10] != seen[10:]
+
+
+def test_the_epoch_loss_weighs_a_short_last_batch_by_its_size():
+    history = run(Mean(), epochs=1, lr=0.0)
+    assert history.loss[0] == pytest.approx(float(DATA.square().mean()))
+
+
+def test_the_same_generator_gives_the_same_run():
+    one, two = Mean(), Mean()
+    assert run(one, epochs=5).loss == run(two, epochs=5).loss
+    assert torch.equal(one.value, two.value)
+
+
+def test_evaluations_happen_at_the_epochs_asked_for_without_gradients():
+    def evaluate(model):
+        assert not torch.is_grad_enabled()
+        return {"value": float(model.value)}
+
+    history = run(Mean(start=3.0), epochs=4, evaluate=evaluate, evaluate_at=[0, 2, 4])
+    assert history.column("epoch") == [0, 2, 4]
+    assert history.column("value")[0] == 3.0
+
+
+@pytest.mark.parametrize("bad_step", [1, 2, BLOCK, BLOCK + 1, BLOCK + 7, 2 * BLOCK + 1, 51])  # 50 steps an epoch
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_named_and_good_parameters_are_kept(bad_step, value):
+    model, steps = Mean(), []
+
+    def breaks(model, batch, generator):
+        steps.append(float(model.value.detach()))
+        loss = squares(model, batch, generator)
+        return loss * value if len(steps) == bad_step else loss
+
+    with pytest.raises(FloatingPointError, match=rf"the loss became (nan|inf) at step {bad_step};"):
+        run(model, breaks, data=torch.arange(50.0), batch_size=1)
+    kept = float(model.value.detach())
+    assert kept in steps[: max(1, bad_step - 1)]  # parameters that gave a finite loss, or the start
+    assert torch.isfinite(squares(model, DATA, None))
+    if bad_step > 2 * BLOCK:
+        assert kept in steps[bad_step - 2 * BLOCK :]
+
+
+def test_a_last_step_that_breaks_the_parameters_is_noticed():
+    """The loss is finite, its gradient is not: only the parameters show it."""
+
+    def infinite_slope(model, batch, generator):
+        return torch.sqrt((model.value - 1.0).abs()).sum()  # slope inf * 0 at its minimum
+
+    model = Mean(start=1.0)
+    with pytest.raises(FloatingPointError, match="the last step left a parameter that is not finite"):
+        run(model, infinite_slope, data=DATA[:1], epochs=1)
+    assert float(model.value.detach()) == 1.0
+
+
+def test_interrupting_keeps_the_history():
+    calls = []
+
+    def interrupted(model, batch, generator):
+        calls.append(1)
+        if len(calls) == 8:  # in the third epoch of three steps
+            raise KeyboardInterrupt
+        return squares(model, batch, generator)
+
+    history = run(Mean(), interrupted)
+    assert history.interrupted
+    assert len(history.loss) == 2
+
+
+def test_the_progress_bar_shows_the_loss(capsys):
+    def slow(model, batch, generator):  # the bar is redrawn ten times a second at most
+        time.sleep(0.01)
+        return squares(model, batch, generator)
+
+    run(Mean(), slow, epochs=30, progress=True)
+    assert "loss=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"data": DATA[:0]}, {"batch_size": 0}, {"epochs": -1}])
+def test_impossible_settings_are_refused(options):
+    with pytest.raises(ValueError, match="expected data, batch_size >= 1 and epochs >= 0"):
+        run(Mean(), **options)
+
+
+def test_data_on_another_device_is_refused():
+    with pytest.raises(ValueError, match="expected data on the model's device cpu, got data on meta"):
+        run(Mean(), data=DATA.to("meta"))
+
+
+def test_best_device_exists():
+    torch.zeros(1, device=best_device())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_it_runs_unchanged_on_a_gpu():
+    model = Mean().cuda()
+    history = run(model, data=DATA.cuda(), generator=torch.Generator("cuda").manual_seed(0))
+    assert history.loss[-1] < history.loss[0]

@@ -1,0 +1,82 @@
+"""Local grids and the best Gaussian, on a decoder whose posterior is known."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dgm_helpers.probability.quadrature import grid_2d, log_evidence
+from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
+from dgm_helpers.vae.posteriors import best_gaussian, local_grids
+
+MEAN, COV = torch.tensor([[0.3, -0.8], [-1.0, 0.2]]).double(), torch.tensor([[0.5, 0.3], [0.3, 0.4]]).double()
+LOG_Z = torch.tensor([-3.0, -700.0]).double()
+SHARED, UNIT = grid_2d(-6, 6, 0.1, dtype=torch.float64), grid_2d(-6, 6, 0.2, dtype=torch.float64)
+
+
+class GaussianPosterior(nn.Module):
+    """log p(x, z) = LOG_Z + log N(z; MEAN, COV); "images" are their own indices."""
+
+    def log_joint(self, x, z):
+        index = x[:, 0].long()
+        return LOG_Z[index] + torch.distributions.MultivariateNormal(MEAN[index], COV).log_prob(z)
+
+    def grid_log_joint(self, points):
+        return lambda x: self.log_joint(x, points.flatten(0, 1).unsqueeze(1)).T.unflatten(1, points.shape[:2])
+
+
+@pytest.fixture(scope="module")
+def grids():
+    return local_grids(GaussianPosterior(), torch.tensor([[0.0], [1.0]]), SHARED, UNIT, batch_size=1)
+
+
+def test_local_grids_are_placed_by_the_posterior_and_hold_its_mass(grids):
+    torch.testing.assert_close(grids.mean, MEAN, atol=1e-6, rtol=0)
+    torch.testing.assert_close(grids.scale, COV.diagonal().sqrt().expand(2, 2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(grids.log_evidence, LOG_Z, atol=1e-6, rtol=0)
+
+
+def test_a_tilted_gaussian_is_the_posterior(grids):
+    elbo, mu, sd = best_gaussian(grids, tilt=True, num_steps=600)
+    torch.testing.assert_close(elbo, LOG_Z, atol=2e-4, rtol=0)
+    assert (elbo <= LOG_Z + 1e-6).all()
+    torch.testing.assert_close(mu, MEAN, atol=0.01, rtol=0)
+    conditional = (COV[1, 1] - COV[0, 1] ** 2 / COV[0, 0]).sqrt()  # of z2 given z1
+    torch.testing.assert_close(sd, torch.stack([COV[0, 0].sqrt(), conditional]).expand(2, 2), atol=0.01, rtol=0)
+
+
+def test_the_best_diagonal_gaussian_has_the_known_kl_and_precisions(grids):
+    """Mean field on a Gaussian: same mean, variances 1 / precision_ii (Bishop, eq. 10.15), KL -log(1 - rho^2) / 2."""
+    elbo, mu, sd = best_gaussian(grids, num_steps=600)
+    rho_squared = float(COV[0, 1] ** 2 / (COV[0, 0] * COV[1, 1]))
+    torch.testing.assert_close(
+        LOG_Z - elbo, torch.full((2,), -0.5 * math.log(1 - rho_squared)).double(), atol=2e-4, rtol=0
+    )
+    torch.testing.assert_close(mu, MEAN, atol=0.01, rtol=0)
+    torch.testing.assert_close(sd, torch.linalg.inv(COV).diagonal().rsqrt().expand(2, 2), atol=0.01, rtol=0)
+
+
+def test_of_two_modes_the_heavier_wins():
+    class TwoModes(GaussianPosterior):
+        def log_joint(self, x, z):
+            weights = torch.tensor([0.3, 0.7], dtype=torch.float64).log()
+            modes = torch.tensor([[-2.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
+            each = torch.distributions.MultivariateNormal(modes, 0.04 * torch.eye(2, dtype=torch.float64))
+            return torch.logsumexp(weights + each.log_prob(z.unsqueeze(-2)), -1)
+
+    elbo, mu, _ = best_gaussian(local_grids(TwoModes(), torch.zeros(1, 1), SHARED, UNIT), num_steps=600)
+    assert float(mu[0, 0]) == pytest.approx(2.0, abs=0.05)
+    assert float(elbo) == pytest.approx(math.log(0.7), abs=0.02)
+
+
+def test_a_vae_integrates_to_the_same_on_local_and_shared_grids():
+    torch.manual_seed(0)
+    model = VAE(MLPEncoder(6, 9, 2), MLPDecoder(2, 9, 6), 2).double()
+    for parameter in model.decoder.parameters():
+        parameter.data *= 3
+    x = torch.bernoulli(torch.full((25, 6), 0.5, dtype=torch.float64), generator=torch.Generator().manual_seed(1))
+    grids = local_grids(model, x, SHARED, UNIT)
+    torch.testing.assert_close(
+        grids.log_evidence, log_evidence(model.grid_log_joint(SHARED), x, 0.1), atol=1e-3, rtol=0
+    )
