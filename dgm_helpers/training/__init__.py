@@ -1,23 +1,11 @@
 """The training loop, stored runs, and what makes training fast."""
 
-from dgm_helpers.training.fit import History, adam, best_device, device_name, fit, one_cycle
-from dgm_helpers.training.measuring import Values, measured
-from dgm_helpers.training.run import digest, fit_or_load, fit_or_load_half, read_weights, weights_dir
+from dgm_helpers.training.fit import Draws, History, adam, best_device, device_name, fit, one_cycle
+from dgm_helpers.training.run import Run, Trained
 from dgm_helpers.training.soap import SOAP
+from dgm_helpers.training.stored import cache_dir, digest, read_file, weights_dir
 
 __all__ = [
-    "SOAP",
-    "History",
-    "Values",
-    "adam",
-    "best_device",
-    "device_name",
-    "digest",
-    "fit",
-    "fit_or_load",
-    "fit_or_load_half",
-    "measured",
-    "one_cycle",
-    "read_weights",
-    "weights_dir",
-]
+    "SOAP", "Draws", "History", "Run", "Trained", "adam", "best_device", "cache_dir", "device_name", "digest",
+    "fit", "one_cycle", "read_file", "weights_dir",
+]  # fmt: skip

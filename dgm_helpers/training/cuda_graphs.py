@@ -1,6 +1,6 @@
-"""On a GPU: calls recorded as CUDA graphs and replayed, with the same result. For ``fit``, ``fit_flow`` and
-``sample_hmc``."""
+"""On a GPU: calls recorded as CUDA graphs and replayed, with the same result. For ``fit`` and ``sample_hmc``."""
 
+import contextlib
 import functools
 import warnings
 
@@ -56,25 +56,38 @@ def _end_recording(stream, generator):
         torch.zeros(1, device="cuda")
 
 
-def watched(function, inputs, stream):
-    """One call in a stream of its own: its result, and whether it made Python wait for the GPU."""
-    here, before = torch.cuda.current_stream(), torch.cuda.get_sync_debug_mode()
+@contextlib.contextmanager
+def _on(stream):
+    """Work on a stream of its own: after what the card was given before, and before what it is given afterwards."""
+    here = torch.cuda.current_stream()
     stream.wait_stream(here)
-    with torch.cuda.stream(stream), warnings.catch_warnings(record=True) as caught:
+    with torch.cuda.stream(stream):
+        yield
+    here.wait_stream(stream)
+
+
+@contextlib.contextmanager
+def _warnings_of_waits():
+    """Torch warns at every wait for the card meanwhile. Yields the list in which all warnings are caught."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            result = function(*inputs)
+            yield caught
         finally:
             torch.cuda.set_sync_debug_mode(before)
-    here.wait_stream(stream)
-    waits = False
-    for w in caught:
-        if "synchronizing CUDA operation" in str(w.message):
-            waits = True
-        elif "Synchronization debug mode" not in str(w.message):  # torch calls the mode a prototype, once
+
+
+def watched(function, inputs, stream):
+    """One call in a stream of its own: its result, and whether it made Python wait for the GPU."""
+    with _on(stream), _warnings_of_waits() as caught:
+        result = function(*inputs)
+    waits = [w for w in caught if "synchronizing CUDA operation" in str(w.message)]
+    for w in caught:  # the function's own; torch also says, once, that its debug mode is a prototype
+        if w not in waits and "Synchronization debug mode" not in str(w.message):
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    return result, waits
+    return result, bool(waits)
 
 
 class Replayed:
@@ -124,13 +137,13 @@ class ReplayedStep:
                 parameter.grad = gradient  # a batch of another size has left its own
         return loss
 
+    def give_memory_back(self):
+        """At the end: drop the recording and the gradients, which lie in its memory, and return that to the card.
 
-def give_memory_back(parameters):
-    """Once a recorded step is gone: drop the gradients, which lie in its memory, and return that to the card.
-
-    Each recording has memory of its own, which no other tensor may use. It is free once the recording is gone and
-    nothing lies in it any more; PyTorch then still holds it until its cache is emptied.
-    """
-    for parameter in parameters:
-        parameter.grad = None
-    torch.cuda.empty_cache()
+        Each recording has memory of its own, which no other tensor may use. It is free once the recording is gone and
+        nothing lies in it any more; PyTorch then still holds it until its cache is emptied.
+        """
+        self.full = self.gradients = None
+        for parameter in self.parameters:
+            parameter.grad = None
+        torch.cuda.empty_cache()

@@ -1,17 +1,18 @@
-"""One training loop for the whole book: Adam over shuffled minibatches of data that stays on the device."""
+"""One training loop for the whole book: minibatches of data that stays on the device, Adam unless told otherwise."""
 
 import contextlib
 import functools
+import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import torch
 from tqdm import tqdm
 
-from dgm_helpers.training.cuda_graphs import ReplayedStep, give_memory_back
+from dgm_helpers.training.cuda_graphs import ReplayedStep
 from dgm_helpers.training.speed import compiled_parts, usable_precision
-
-BLOCK = 20  # steps between two looks at the loss: a look waits for the GPU
+from dgm_helpers.training.watch import Watch
 
 
 def best_device():
@@ -19,14 +20,9 @@ def best_device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def device_name(device):
-    """As in a History: ``cpu``, or the graphics card's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
 @dataclass
 class History:
-    """What a run left behind: mean training loss of each epoch, evaluations, duration in seconds and where it ran."""
+    """What a training left behind: mean loss of each epoch, evaluations, duration in seconds and where it ran."""
 
     loss: list = field(default_factory=list)
     records: list = field(default_factory=list)  # one dict for each evaluation, with its "epoch"
@@ -41,33 +37,30 @@ class History:
     as_dict = asdict
 
 
-class _LastGood:
-    """Remembers the parameters of the last block of steps that began with a finite loss."""
+@dataclass(frozen=True)
+class Draws:
+    """In place of data: batches drawn afresh, ``draw(n, generator, like)``; ``steps`` of them are called an epoch.
 
-    def __init__(self, model):
-        self.model = model
-        self.good = self.candidate = self._copy()
+    like: a parameter of the model, for its dtype and device.
+    """
 
-    def _copy(self):
-        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+    draw: Callable
+    steps: int
 
-    def verify(self, losses, first_step):
-        """Look at a block's losses, (n,); restore and raise FloatingPointError if one is not finite."""
-        bad = (~torch.isfinite(losses)).nonzero()
-        if len(bad):
-            worst = int(bad[0])
-            # the candidate is the state that the block began with: good if the block's first loss was
-            self.restore(
-                f"the loss became {float(losses[worst])} at step {first_step + worst}", use_candidate=worst > 0
-            )
-        self.good, self.candidate = self.candidate, self._copy()
 
-    def restore(self, what, use_candidate=False):
-        self.model.load_state_dict(self.candidate if use_candidate else self.good)
-        raise FloatingPointError(
-            f"{what}; the model was put back to the last parameters known to give a finite loss (at most {2 * BLOCK} "
-            "steps earlier). A smaller lr, or inputs without NaN and inf, usually cures it."
-        )
+def batches(data, batch_size, generator, like):
+    """The batches of one epoch: every row of the data once, in an order drawn afresh; or new draws."""
+    if isinstance(data, Draws):
+        for _ in range(data.steps):
+            yield data.draw(batch_size, generator, like)
+    else:
+        order = torch.randperm(len(data), generator=generator, device=data.device)
+        for rows in order.split(batch_size):
+            yield data[rows]
+
+
+def _one_cycle(peak, options, optimizer, total_steps):
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps, **options)
 
 
 def one_cycle(peak, **options):
@@ -75,107 +68,121 @@ def one_cycle(peak, **options):
 
     options: those of torch's ``OneCycleLR``, such as ``pct_start``, the part of the steps in which it rises (0.3).
     """
-    cycle = functools.partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=peak, **options)
-    return lambda optimizer, total_steps: cycle(optimizer, total_steps=total_steps)
+    return functools.partial(_one_cycle, peak, options)
 
 
-adam = functools.partial(torch.optim.Adam, fused=True)  # fused: one kernel for all parameters
+adam = functools.partial(torch.optim.Adam, fused=True)  # fused: one kernel for all parameters (Kingma and Ba 2015)
 
 
-def fit(
-    model,
-    loss,
-    data,
-    *,
-    epochs,
-    batch_size,
-    lr=1e-3,
-    optimizer=adam,
-    schedule=None,
-    precision=torch.float32,
-    compile=False,
-    generator=None,
-    evaluate=None,
-    evaluate_at=(),
-    progress=True,
-):
-    """Minimise a loss, by Adam (Kingma and Ba 2015) unless told otherwise, and return the run's History.
-
-    loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)``, shuffled every
-    epoch; it is on the model's device and never leaves it. generator: of that device, for shuffling and for the loss.
-    optimizer: ``optimizer(parameters, lr=lr)`` gives a torch optimizer, such as ``soap.SOAP``.
-    schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step;
-    without one lr stays. precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32);
-    a processor that can only emulate it trains in float32 instead, with a warning.
-    compile: run the model's parts through torch.compile, for full batches in training only; that takes up to a minute
-    at the first step and pays off in long runs. The model, its names and its state stay as they are.
-    On a GPU the step is recorded as a CUDA graph where that is possible, else run as it stands, with the same result:
-    the loss may then depend on its arguments only, as its Python code runs a few times and its kernels ever after; at
-    the end the parameters are left without gradients there.
-    evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
-    before training). Ctrl-C stops early and keeps the history, with ``interrupted`` set.
-    Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
-    parameters. Raises ValueError for empty data, impossible settings, or data on another device.
-    """
-    device = next(model.parameters()).device
-    if data.device != device:
-        raise ValueError(f"expected data on the model's device {device}, got data on {data.device}")
-    if len(data) == 0 or batch_size < 1 or epochs < 0:
-        raise ValueError(f"expected data, batch_size >= 1 and epochs >= 0, got {len(data)=}, {batch_size=}, {epochs=}")
-
-    precision = usable_precision(precision, device)
-    compiled = compiled_parts(model, device) if compile else contextlib.nullcontext
-    optimizer = optimizer(model.parameters(), lr=lr)
-    history, last_good, started = History(device=device_name(device)), _LastGood(model), time.perf_counter()
-    steps = -(-len(data) // batch_size)
-    scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
+def _gradient_step(model, loss, optimizer, batch_size, generator, precision, compile):
+    """``step(batch) -> loss``; its gradient is left in the parameters. On a GPU it is recorded, where possible."""
+    like = next(model.parameters())
+    precision = usable_precision(precision, like.device)
+    compiled = compiled_parts(model, like.device) if compile else contextlib.nullcontext
 
     def step(batch):
-        """The loss of a batch; its gradient is left in the parameters."""
         optimizer.zero_grad(set_to_none=True)
         full = compiled() if len(batch) == batch_size else contextlib.nullcontext()
-        with full, torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+        with full, torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32):
             value = loss(model, batch, generator)
         value.backward()
         return value.detach()
 
-    if device.type == "cuda":
-        step = ReplayedStep(step, model.parameters(), batch_size, generator)
-    bar = tqdm(total=epochs * steps, unit="step", disable=not progress, leave=False, dynamic_ncols=True)
+    return ReplayedStep(step, model.parameters(), batch_size, generator) if like.is_cuda else step
 
-    def record(epoch):
-        if evaluate is not None and epoch in evaluate_at:
+
+def train_loop(num_epochs, epoch, step, update, watch, history, record):
+    """Every batch of every epoch: its gradient, then the optimizer's step; the mean loss of each epoch is kept.
+
+    epoch: ``epoch()`` gives an epoch's batches. step: ``step(batch) -> loss``, which leaves the gradient in the
+    parameters; update: moves them along it. record: ``record(n)`` evaluates after epoch n; 0 is before training.
+    """
+    record(0)
+    for n in range(1, num_epochs + 1):
+        losses, sizes = [], []
+        for batch in epoch():
+            losses.append(step(batch))
+            update()
+            watch.see(losses[-1])
+            sizes.append(len(batch))
+        watch.look()
+        weights = torch.tensor(sizes, dtype=torch.float32, device=losses[0].device)  # the last batch may be short
+        history.loss.append(float((torch.stack(losses) * weights).sum() / weights.sum()))
+        record(n)
+
+
+def fit(
+    model, loss, data, *, epochs, batch_size, lr=1e-3, optimizer=adam, schedule=None, precision=torch.float32,
+    matmul="highest", compile=False, generator=None, evaluate=None, evaluate_at=(), stop_after=None, progress=True,
+):  # fmt: skip
+    """Minimise a loss, by Adam (Kingma and Ba 2015) unless told otherwise, and return the History.
+
+    loss: ``loss(model, batch, generator) -> scalar``, averaged over the batch. data: ``(N, ...)``, on the model's
+    device, shuffled every epoch; or ``Draws``. generator: of that device, for shuffling and for the loss.
+    optimizer: ``optimizer(parameters, lr=lr)`` gives a torch optimizer, such as ``SOAP``.
+    schedule: ``schedule(optimizer, total_steps)`` gives a torch learning-rate scheduler, stepped after every step.
+    precision: ``torch.bfloat16`` evaluates the loss under autocast (the parameters stay float32); a processor that can
+    only emulate it trains in float32 instead, with a warning. matmul: torch's ``float32_matmul_precision`` meanwhile.
+    compile: run the model's parts through torch.compile, for full batches; it takes up to a minute at the first step.
+    On a GPU the step is recorded as a CUDA graph where that is possible, with the same result: the loss may then depend
+    on its arguments only, as its Python code runs a few times; at the end the parameters are left without gradients.
+    evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
+    before training). stop_after: end after so many of the epochs, on the whole run's schedule. Ctrl-C stops early and
+    keeps the history, with ``interrupted`` set.
+    Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
+    parameters. Raises ValueError for empty data, impossible settings, or data on another device.
+    """
+    like = next(model.parameters())
+    steps = _steps(data, epochs, batch_size, like.device)
+    last = epochs if stop_after is None else min(stop_after, epochs)
+    optimizer = optimizer([p for p in model.parameters() if p.requires_grad], lr=lr)
+    scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
+    step = _gradient_step(model, loss, optimizer, batch_size, generator, precision, compile)
+    history, started = History(device=device_name(like.device)), time.perf_counter()
+    bar = tqdm(total=last * steps, unit="step", disable=not progress, leave=False, dynamic_ncols=True)
+    watch, ordinary = Watch(model, bar), torch.get_float32_matmul_precision()
+
+    def epoch():
+        return batches(data, batch_size, generator, like)
+
+    def update():
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+    def record(n):
+        if evaluate is not None and n in evaluate_at:
             with torch.no_grad():
-                history.records.append({"epoch": epoch, **evaluate(model)})
+                history.records.append({"epoch": n, **evaluate(model)})
 
     try:
-        record(0)
-        for epoch in range(1, epochs + 1):
-            order = torch.randperm(len(data), generator=generator, device=device)
-            losses, sizes, seen = [], [], 0
-            for rows in order.split(batch_size):
-                value = step(data[rows])
-                optimizer.step()
-                if scheduler is not None:
-                    scheduler.step()
-                losses.append(value)
-                sizes.append(len(rows))
-                if len(losses) - seen == BLOCK or len(losses) == steps:
-                    last_good.verify(torch.stack(losses[seen:]), (epoch - 1) * steps + seen + 1)
-                    bar.set_postfix(epoch=epoch, loss=f"{float(value):.3f}", refresh=False)
-                    bar.update(len(losses) - seen)
-                    seen = len(losses)
-            weights = torch.tensor(sizes, dtype=torch.float32, device=device)
-            history.loss.append(float((torch.stack(losses) * weights).sum() / weights.sum()))
-            record(epoch)
+        torch.set_float32_matmul_precision(matmul)
+        train_loop(last, epoch, step, update, watch, history, record)
         if not all(torch.isfinite(p).all() for p in model.parameters()):
-            last_good.restore("the last step left a parameter that is not finite")
+            watch.restore("the last step left a parameter that is not finite")
     except KeyboardInterrupt:
         history.interrupted = True
     finally:
         bar.close()
+        torch.set_float32_matmul_precision(ordinary)
         history.seconds = time.perf_counter() - started
-        if device.type == "cuda":
-            step = None
-            give_memory_back(model.parameters())
+        if like.is_cuda:
+            step.give_memory_back()
     return history
+
+
+def device_name(device):
+    """As in a History: ``cpu``, or the graphics card's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _steps(data, epochs, batch_size, device):
+    """Batches in an epoch. Raises ValueError for what cannot be trained on."""
+    size = data.steps if isinstance(data, Draws) else len(data)
+    if size == 0 or batch_size < 1 or epochs < 0:
+        raise ValueError(f"expected data, batch_size >= 1 and epochs >= 0, got {size} rows, {batch_size=}, {epochs=}")
+    if isinstance(data, Draws):
+        return size
+    if data.device != device:
+        raise ValueError(f"expected data on the model's device {device}, got data on {data.device}")
+    return math.ceil(size / batch_size)

@@ -1,123 +1,159 @@
-"""Trained parameters of the long runs: loaded if they are exactly this run's, trained otherwise.
-
-A file holds the parameters (safetensors) and, as text beside them, the run's fingerprint and history. The variable
-DGM_RETRAIN says what to do: ``auto`` (load if the fingerprint fits, else train), ``always`` train, or ``never``.
-"""
+"""A training with everything that fixes it: its stored result is loaded if it is of this very run."""
 
 import copy
-import hashlib
-import json
-import os
-import warnings
-from pathlib import Path
+import functools
+import inspect
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from dgm_helpers.training.fit import History
+from dgm_helpers.training.fit import Draws, History, fit
+from dgm_helpers.training.stored import describe, digest, digest_once, fits, retrain_mode, stored, weights_dir
 
-MODES = ("auto", "always", "never")
-
-
-def digest(tensor):
-    """Short hash of a tensor's values, to tell one data set from another."""
-    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
-def weights_dir():
-    """DGM_WEIGHTS_DIR if set, else ``weights/`` beside the package."""
-    return Path(os.environ.get("DGM_WEIGHTS_DIR") or Path(__file__).resolve().parents[2] / "weights")
+PART = 4  # rows on which values that were measured once are computed again at every load
+DEFAULTS = {
+    name: p.default
+    for name, p in inspect.signature(fit).parameters.items()
+    if p.kind is p.KEYWORD_ONLY and name not in ("generator", "evaluate", "stop_after", "progress")
+}
 
 
-def read_weights(path):
-    """Read one file: its tensors and its fingerprint and history. Raises ValueError if it is damaged or holds a NaN."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            notes = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
-        notes["fingerprint"], notes["history"]  # both must be there
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} is damaged or no weights file of this book ({error}); delete it to train again"
-        ) from None
-    broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise ValueError(f"{path} holds values that are not finite, in {', '.join(broken)}; delete it to train again")
-    return tensors, notes
+class Trained(NamedTuple):
+    """A model and the history of its training."""
+
+    model: torch.nn.Module
+    history: History
 
 
-def _load(path, model, fingerprint):
-    """Put a file's parameters into the model and return its history; or say why it is not this run's."""
-    tensors, notes = read_weights(path)
-    stored = notes["fingerprint"]
-    differ = sorted(k for k in stored.keys() | fingerprint.keys() if stored.get(k) != fingerprint.get(k))
-    if differ:
-        return None, "; ".join(f"{k}: stored {stored.get(k)!r}, this run {fingerprint.get(k)!r}" for k in differ)
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    came = {name: tuple(value.shape) for name, value in tensors.items()}
-    if came != expected:  # before anything is copied: nothing half-loaded
-        raise ValueError(f"{path} is of another model: expected {expected}, got {came}")
-    model.load_state_dict(tensors)
-    return History(**notes["history"]), None
+class Run:
+    """One training, with everything that fixes it: ``load`` gives the stored result if it is of this very run.
 
+    name: of its file in ``weights/``. model: ``model()`` builds it on the CPU; it is called under the seed. loss, data,
+    evaluate and all further arguments are those of ``fit``. store: the dtype of the file's numbers; what is loaded are
+    the stored numbers. ``None`` stores the history alone. device: where to train and to load, that of the data if it is
+    not given. Only parameters that require a gradient and buffers are stored.
 
-def _save(path, model, fingerprint, history):
-    """Write beside the target, then rename: a file is whole or absent."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    notes = {"fingerprint": json.dumps(fingerprint, sort_keys=True), "history": json.dumps(history.as_dict())}
-    try:
-        save_file(tensors, partial, metadata=notes)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def fit_or_load(name, model, train, fingerprint):
-    """Load ``weights/<name>.safetensors`` if its fingerprint equals this run's, otherwise train and store.
-
-    model: changed in place. train: ``train() -> History``. fingerprint: dict of plain values that fixes the run
-    (hyperparameters, data digest, seed); the model's architecture is added here. Returns the run's History.
-    Raises ValueError for a damaged file or one of another model, RuntimeError if DGM_RETRAIN=never and the file is
-    missing or stale. An interrupted run is not stored.
+    The fingerprint holds the arguments, a digest of the data, and the run's behaviour: the loss and the norm of its
+    gradient for the fresh model, and the loss of the stored one, each on the first minibatch with the seed's random
+    numbers, on the CPU in float32. Every load computes the behaviour again.
     """
-    mode = os.environ.get("DGM_RETRAIN", "auto")
-    if mode not in MODES:
-        raise ValueError(f"expected DGM_RETRAIN to be one of {MODES}, got {mode!r}")
-    path = weights_dir() / f"{name}.safetensors"
-    fingerprint = json.loads(json.dumps({**fingerprint, "model": repr(model)}))  # as JSON will give it back
-    if mode != "always":
-        history, why = _load(path, model, fingerprint) if path.exists() else (None, "there is no such file")
-        if history is not None:
-            return history
-        if mode == "never":
-            raise RuntimeError(
-                f"{path} does not hold this run ({why}). `make execute NOTEBOOKS=...`, with the path of its notebook, "
-                "trains and stores it; so does the notebook itself with DGM_RETRAIN=auto."
+
+    def __init__(self, name, *, model, loss, data, seed, store=torch.float32, device=None, evaluate=None, **options):
+        if unknown := sorted(options.keys() - DEFAULTS.keys()):
+            raise TypeError(f"expected arguments of fit, got {', '.join(unknown)}")
+        self.name, self.build, self.loss, self.data, self.seed = name, model, loss, data, seed
+        self.store, self.evaluate, self.options = store, evaluate, options
+        self.device = torch.device(device or getattr(data, "device", "cpu"))
+
+    def new_model(self):
+        """The model before training, on the CPU."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.build()
+
+    def start(self, epochs=None, *, evaluate=None, progress=False):
+        """Train afresh from the seed, the first ``epochs`` of the run's or all of them. Nothing is stored. Trained."""
+        model = self.new_model().to(self.device)
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        options = self.options | {"stop_after": epochs, "evaluate": evaluate, "progress": progress}
+        return Trained(model, fit(model, self.loss, self.data, generator=generator, **options))
+
+    def load(self, *, train=False, progress=True):
+        """The trained model, without gradients, and its history: Trained.
+
+        train: train here, whatever is stored; nothing is stored then. Raises as ``stored``, and ValueError for a file
+        that is damaged or of another model.
+        """
+        if train and retrain_mode() != "always":
+            trained = self.start(evaluate=self.evaluate, progress=progress)
+            self._trained = Trained(self._with(self._tensors(trained.model)), trained.history)
+        else:
+            tensors, history = stored(
+                self.name, self.fingerprint(), functools.partial(self._make, progress), self._accept
             )
-        warnings.warn(f"training {name} afresh: {why}", stacklevel=2)
-    history = train()
-    if not history.interrupted:
-        _save(path, model, fingerprint, history)
-    return history
+            self._trained = Trained(self._with(tensors), history)
+        return self._trained
 
+    def measure(self, label, function, x, *, seed=0, probe=None, **settings):
+        """What takes minutes to compute of the loaded model: stored in ``weights/<name>_<label>``, {name: tensor}.
 
-def fit_or_load_half(name, model, train, fingerprint):
-    """``fit_or_load`` with the parameters stored in half precision: half the size.
+        function: ``function(model, x, generator) -> {name: tensor}``; ``probe``, or else it itself, is computed on the
+        first rows of x at every load, on the CPU. settings: plain values that fix the result besides.
+        """
+        model = self._trained.model if hasattr(self, "_trained") else self.load().model
 
-    The model ends with what the file holds, rounded to float16 also right after training, and without gradients, so
-    that a number measured once is a number of the stored model. Returns the run's History.
-    """
-    half = copy.deepcopy(model).half()
+        def make():
+            return function(model, x, torch.Generator(x.device).manual_seed(seed)), History()
 
-    def train_and_round():
-        history = train()
-        half.load_state_dict(model.state_dict())
-        return history
+        few, small = x[:PART].cpu(), copy.deepcopy(model).cpu()
+        with torch.no_grad():
+            part = (probe or function)(small, few, torch.Generator().manual_seed(seed))
+            parameters = torch.cat([p.flatten() for p in small.parameters()])
+            fingerprint = {
+                "of": {"model": digest(parameters), "x": digest_once(x), "seed": seed} | describe(settings),
+                "part": {k: float(v.double().mean()) for k, v in part.items()},
+            }
+            tensors, _ = stored(f"{self.name}_{label}", fingerprint, make)
+        return {k: v.to(x.device) for k, v in tensors.items()}
 
-    history = fit_or_load(name, half, train_and_round, fingerprint)
-    model.load_state_dict(half.state_dict())
-    model.requires_grad_(False)
-    return history
+    @functools.cached_property
+    def changed(self):
+        """How this run differs from the book's, in words; "" if the book's file holds it."""
+        path = weights_dir() / f"{self.name}.safetensors"
+        if not path.exists():
+            return f"{path} is missing"
+        return fits(path, self.fingerprint(), self._accept)[2]
+
+    def fingerprint(self):
+        """What fixes the run, without the stored model's loss: {"settings": ..., "fresh": ...}."""
+        settings = {k: describe(v) for k, v in (DEFAULTS | self.options).items()}
+        if isinstance(self.data, Draws):
+            settings |= {"steps": self.data.steps}
+        else:
+            settings |= {"data": digest_once(self.data)}
+        model = self.new_model()
+        loss = self._first_loss(model)
+        loss.backward()
+        squares = [p.grad.double().square().sum() for p in model.parameters() if p.grad is not None]
+        fresh = {"loss": float(loss.detach()), "gradient norm": float(sum(squares)) ** 0.5}
+        return {"settings": settings | {"seed": self.seed, "store": describe(self.store)}, "fresh": fresh}
+
+    def _first_loss(self, model):
+        """The loss on the first minibatch, with the random numbers of a CPU."""
+        generator = torch.Generator().manual_seed(self.seed)
+        like, size = next(model.parameters()), self.options["batch_size"]
+        if isinstance(self.data, Draws):
+            return self.loss(model, self.data.draw(size, generator, like), generator)
+        order = torch.randperm(len(self.data), generator=generator)[:size]
+        return self.loss(model, self.data[order.to(self.data.device)].to(like.device), generator)
+
+    def _accept(self, tensors):
+        """The stored model's loss, which must be the one stored beside it."""
+        if self.store is None:
+            return {}
+        with torch.no_grad():
+            return {"loss": float(self._first_loss(self._with(tensors, "cpu")))}
+
+    def _make(self, progress):
+        model, history = self.start(evaluate=self.evaluate, progress=progress)
+        return self._tensors(model), history
+
+    def _tensors(self, model):
+        """What is stored of a model, in the dtype of the file."""
+        frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+        kept = {name: value for name, value in model.state_dict().items() if name not in frozen}
+        if self.store is None:
+            return {}
+        return {
+            k: v.to(self.store) if v.is_floating_point() and self.store != torch.float32 else v for k, v in kept.items()
+        }
+
+    def _with(self, tensors, device=None):
+        """A new model with the file's numbers. Raises ValueError if they are of another one."""
+        model = self.new_model()
+        expected = {name: tuple(value.shape) for name, value in self._tensors(model).items()}
+        came = {name: tuple(value.shape) for name, value in tensors.items()}
+        if came != expected:  # before anything is copied: nothing half-loaded
+            raise ValueError(f"{self.name} is stored for another model: expected {expected}, got {came}")
+        model.load_state_dict(tensors, strict=False)
+        return model.requires_grad_(False).to(device or self.device)

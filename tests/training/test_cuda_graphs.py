@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib
 import math
 import warnings
 import weakref
@@ -12,20 +13,19 @@ from torch import nn
 
 from dgm_helpers.data.banana import banana_log_joint
 from dgm_helpers.data.mnist import binarise
-from dgm_helpers.flows import elbo as variational
 from dgm_helpers.flows.elbo import fit_flow
 from dgm_helpers.flows.layers import AdditiveCoupling, AffineCoupling, Flow, Planar, Scaling
 from dgm_helpers.mcmc import hmc
 from dgm_helpers.mcmc.hmc import sample_hmc
 from dgm_helpers.probability.densities import log_normal
 from dgm_helpers.training import cuda_graphs as recording
-from dgm_helpers.training import fit as training
 from dgm_helpers.training.cuda_graphs import ORDINARY, ReplayedStep
 from dgm_helpers.training.fit import fit, one_cycle
 from dgm_helpers.vae.convolutional import ConvDecoder, ConvEncoder
 from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
 from dgm_helpers.vae.multisample import doubly_reparameterised_bound, resampled_bound
 
+training = importlib.import_module("dgm_helpers.training.fit")  # the package's attribute of this name is the function
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
@@ -133,13 +133,13 @@ def test_fit_flow_replays_its_step(pretend, monkeypatch):
         torch.manual_seed(0)
         flow = Flow([AffineCoupling(2), Scaling(2)], 2)
         generator = torch.Generator().manual_seed(0)
-        return fit_flow(flow, banana_log_joint, num_steps=20, num_samples=10, lr=1e-2, generator=generator)
+        return fit_flow(flow, banana_log_joint, epochs=20, steps=1, num_samples=10, lr=1e-2, generator=generator).loss
 
     plain = fitted()
     assert pretend["recorded"] == 0
     monkeypatch.setattr(nn.Parameter, "is_cuda", True, raising=False)
     first = ORDINARY + 2  # a pretended replay leaves its gradient where the optimizer does not look
-    assert torch.equal(fitted()[:first], plain[:first])
+    assert fitted()[:first] == plain[:first]
     assert pretend == {"watched": ORDINARY, "recorded": 1, "replayed": 20 - ORDINARY}
 
 
@@ -163,9 +163,40 @@ def test_a_fitted_flow_gives_its_recordings_memory_back(fails, pretend, monkeypa
     monkeypatch.setattr(torch.cuda, "empty_cache", emptied)
     monkeypatch.setattr(nn.Parameter, "is_cuda", True, raising=False)
     with pytest.raises(FloatingPointError) if fails else contextlib.nullcontext():
-        fit_flow(flow, log_joint, num_steps=20, num_samples=10, lr=1e-2)
+        fit_flow(flow, log_joint, epochs=20, steps=1, num_samples=10, lr=1e-2)
     assert pretend["recorded"] == 1
     assert left == [(0, [])]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_watched_call_says_whether_it_waited_and_passes_other_warnings_on(waits, monkeypatch):
+    log, modes = [], [0]
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name
+
+        def wait_stream(self, other):
+            log.append(f"{self.name} waits for {other.name}")
+
+    def function(x):
+        log.append("called")
+        assert modes[-1] == "warn"
+        warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=2)
+        warnings.warn("the function's own", stacklevel=2)
+        if waits:
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
+        return 2 * x
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream("main"))
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with pytest.warns(UserWarning, match="own") as caught:
+        assert recording.watched(function, (21,), Stream("side")) == (42, waits)
+    assert [str(w.message) for w in caught] == ["the function's own"]
+    assert log == ["side waits for main", "called", "main waits for side"]
+    assert modes == [0, "warn", 0]
 
 
 def test_there_is_one_side_stream_for_each_card(monkeypatch):
@@ -179,6 +210,13 @@ def test_there_is_one_side_stream_for_each_card(monkeypatch):
 
 
 # On a GPU
+
+
+class OrdinaryStep(ReplayedStep):
+    """A step that is never recorded."""
+
+    def __call__(self, batch):
+        return self.step(batch)
 
 
 def small_vae(seed=0):
@@ -216,7 +254,7 @@ def run(model, loss, data, monkeypatch=None, **options):
     settings = {"epochs": 4, "batch_size": 32, "generator": torch.Generator("cuda").manual_seed(1), "progress": False}
     with pytest.MonkeyPatch.context() as patch:
         if monkeypatch:
-            patch.setattr(training, "ReplayedStep", lambda step, parameters, batch_size, generator: step)
+            patch.setattr(training, "ReplayedStep", OrdinaryStep)
         history = fit(model, counted, data, **(settings | options))
     return history, len(calls)
 
@@ -264,7 +302,7 @@ def test_trainings_leave_no_memory_behind():
             run(models[-1], elbo_loss, grey(200, 20))
             flow = Flow([AffineCoupling(2)], 2).cuda()
             generator = torch.Generator("cuda").manual_seed(0)
-            fit_flow(flow, banana_log_joint, num_steps=10, num_samples=100, lr=1e-2, generator=generator)
+            fit_flow(flow, banana_log_joint, epochs=1, steps=10, num_samples=100, lr=1e-2, generator=generator)
             models.append(flow)
         gc.collect()  # an optimizer and its scheduler know each other
         return models
@@ -370,10 +408,11 @@ def test_a_flow_fitted_with_recordings_is_the_ordinary_one(layers, monkeypatch):
             return banana_log_joint(theta)
 
         generator = torch.Generator("cuda").manual_seed(0)
-        return fit_flow(flow, log_joint, num_steps=50, num_samples=100, lr=1e-2, generator=generator), len(calls)
+        settings = {"epochs": 50, "steps": 1, "num_samples": 100, "lr": 1e-2, "generator": generator}
+        return torch.tensor(fit_flow(flow, log_joint, **settings).loss), len(calls)
 
     bounds, calls = fitted()
-    monkeypatch.setattr(variational, "ReplayedStep", lambda step, parameters, batch_size, generator: step)
+    monkeypatch.setattr(training, "ReplayedStep", OrdinaryStep)
     plain, plain_calls = fitted()
     assert (calls, plain_calls) == (ORDINARY + 1, 50)
     torch.testing.assert_close(bounds, plain, rtol=1e-4, atol=1e-3)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from dgm_helpers.training.fit import BLOCK, best_device, fit
+from dgm_helpers.training.fit import Draws, best_device, fit, one_cycle
+from dgm_helpers.training.watch import BLOCK
 
 
 class Mean(nn.Module):
@@ -145,3 +146,44 @@ def test_it_runs_unchanged_on_a_gpu():
     model = Mean().cuda()
     history = run(model, data=DATA.cuda(), generator=torch.Generator("cuda").manual_seed(0))
     assert history.loss[-1] < history.loss[0]
+
+
+def test_batches_may_be_drawn_afresh():
+    seen = []
+
+    def watch(model, batch, generator):
+        seen.append(batch.clone())
+        return squares(model, batch, generator)
+
+    draws = Draws(lambda n, generator, like: torch.randn(n, generator=generator, dtype=like.dtype), steps=3)
+    history = run(Mean(), watch, data=draws, epochs=2)
+    generator = torch.Generator().manual_seed(0)
+    assert len(history.loss) == 2
+    assert all(torch.equal(batch, torch.randn(4, generator=generator)) for batch in seen)  # no shuffle in between
+
+
+def test_a_run_that_stops_early_is_the_beginning_of_the_whole():
+    whole = run(Mean(), epochs=6, schedule=one_cycle(0.1))
+    part = run(Mean(), epochs=6, schedule=one_cycle(0.1), stop_after=2)
+    assert part.loss == whole.loss[:2]
+    assert part.loss != run(Mean(), epochs=2, schedule=one_cycle(0.1)).loss
+
+
+def test_the_precision_of_products_is_set_for_the_training_alone():
+    seen = set()
+
+    def watch(model, batch, generator):
+        seen.add(torch.get_float32_matmul_precision())
+        return squares(model, batch, generator)
+
+    before = torch.get_float32_matmul_precision()
+    run(Mean(), watch, epochs=1, matmul="high")
+    assert seen == {"high"}
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_frozen_parameters_stay():
+    model = Mean()
+    model.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+    run(model, epochs=2)
+    assert torch.equal(model.frozen, torch.ones(2))

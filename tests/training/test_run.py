@@ -1,171 +1,391 @@
-"""Stored weights: loaded when they are this run's, refused with a reason when they are not."""
+"""Run: a stored result is loaded if it is of this very run, and refused with a reason if it is not."""
 
+import itertools
 import json
+import os
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dgm_helpers.training import run as weights
-from dgm_helpers.training.fit import History
-from dgm_helpers.training.run import digest, fit_or_load, fit_or_load_half, read_weights
+from dgm_helpers.autoregressive import MADE
+from dgm_helpers.flows import AffineCoupling, Flow
+from dgm_helpers.probability import log_bernoulli, log_normal
+from dgm_helpers.training import Draws, Run, one_cycle, stored
+from dgm_helpers.training.run import DEFAULTS
+from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
 
-RUN = {"lr": 0.1, "seed": 0, "layers": (1, 2)}
+BITS = torch.bernoulli(torch.full((60, 6), 0.4), generator=torch.Generator().manual_seed(0))
+POINTS = torch.randn(60, 2, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path / "weights"))
+    monkeypatch.setenv("DGM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("DGM_RETRAIN", raising=False)
     return tmp_path
 
 
-def trained(model, value=2.0, interrupted=False):
-    def train():
-        nn.init.constant_(model.weight, value)
-        return History(loss=[3.0, 1.0], records=[{"epoch": 1, "elbo": -1.5}], seconds=7.0, interrupted=interrupted)
+def vae(log_likelihood=log_bernoulli, activation=nn.ReLU, bias=0.0):
+    def build():
+        encoder, decoder = (part(*sizes, activation=activation) for part, sizes in
+                            ((MLPEncoder, (6, 5, 2)), (MLPDecoder, (2, 5, 6))))  # fmt: skip
+        decoder.body[-1].bias.data.add_(bias)
+        return VAE(encoder, decoder, 2, log_likelihood=log_likelihood)
 
-    return train
+    return build
 
 
-def never(model):
-    def train():
-        raise AssertionError("it should have loaded")
+def elbo_loss(model, x, generator):
+    return -model.elbo(x, generator=generator).mean()
 
-    return train
+
+def nll(model, x, generator):
+    return -model.log_prob(x).mean()
+
+
+def unit_gaussian(x, output):
+    return log_normal(x, output, torch.zeros_like(output))
+
+
+def a_vae(**changes):
+    settings = dict(model=vae(), loss=elbo_loss, data=BITS, seed=0, epochs=2, batch_size=20, lr=1e-2)
+    return Run("toy", **(settings | changes))
+
+
+def a_made(order=None):
+    return Run("toy", model=lambda: MADE(6, [8], order=order), loss=nll, data=BITS, seed=0, epochs=2, batch_size=20)
+
+
+def a_flow(flip=False):
+    layers = lambda: Flow([AffineCoupling(2, hidden=(4,), flip=flip), AffineCoupling(2, hidden=(4,))], 2)  # noqa: E731
+    return Run("toy", model=layers, loss=nll, data=POINTS, seed=0, epochs=2, batch_size=20)
 
 
 @pytest.fixture
-def stored():
-    with pytest.warns(UserWarning, match="training toy afresh: there is no such file"):
-        fit_or_load("toy", model := nn.Linear(2, 3), trained(model), RUN)
-    return model
+def store(monkeypatch):
+    """``store(run)``: train it and put it into the book's folder; afterwards nothing may be trained."""
+
+    def store(run):
+        monkeypatch.setenv("DGM_RETRAIN", "always")
+        trained = run.load(progress=False)
+        monkeypatch.setenv("DGM_RETRAIN", "never")
+        return trained
+
+    return store
 
 
-def test_the_second_call_loads_what_the_first_stored(stored):
-    model = nn.Linear(2, 3)
-    history = fit_or_load("toy", model, never(model), RUN)
-    assert torch.equal(model.weight, stored.weight)
-    assert torch.equal(model.bias, stored.bias)
-    assert history == History(loss=[3.0, 1.0], records=[{"epoch": 1, "elbo": -1.5}], seconds=7.0)
+def equal(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-def test_a_stale_fingerprint_trains_afresh_and_says_what_differs(stored):
-    model = nn.Linear(2, 3)
-    with pytest.warns(UserWarning, match=r"afresh: lr: stored 0.1, this run 0.2"):
-        fit_or_load("toy", model, trained(model, 5.0), RUN | {"lr": 0.2})
-    again = nn.Linear(2, 3)
-    fit_or_load("toy", again, never(again), RUN | {"lr": 0.2})
-    assert (again.weight == 5).all()
+def test_what_was_stored_is_loaded_with_its_history(store):
+    model, history = store(a_vae(evaluate=lambda model: {"weight": 1.0}, evaluate_at=[0, 2]))
+    run = a_vae(evaluate=lambda model: {"weight": 1.0}, evaluate_at=[0, 2])
+    again, same = run.load()
+    assert equal(again, model)
+    assert same == history
+    assert history.column("epoch") == [0, 2]
+    assert run.changed == ""
+    assert not any(p.requires_grad for p in again.parameters())
 
 
-def test_in_tests_a_stale_or_missing_file_is_an_error(stored, monkeypatch):
+def weighted(model, x, generator):
+    return 1.01 * elbo_loss(model, x, generator)
+
+
+CHANGES = {
+    "likelihood": (a_vae, lambda: a_vae(model=vae(unit_gaussian)), "fresh loss"),
+    "activation": (a_vae, lambda: a_vae(model=vae(activation=nn.Tanh)), "fresh loss"),
+    "initial bias": (a_vae, lambda: a_vae(model=vae(bias=0.01)), "fresh gradient norm"),
+    "factor in the loss": (a_vae, lambda: a_vae(loss=weighted), "fresh loss"),
+    "data order": (a_vae, lambda: a_vae(data=BITS.flip(0)), "settings data"),
+    "data shape": (a_vae, lambda: a_vae(data=BITS[:59]), "settings data"),
+    "seed": (a_vae, lambda: a_vae(seed=1), "settings seed: stored 0, this run 1"),
+    "learning rate": (a_vae, lambda: a_vae(lr=2e-2), "settings lr: stored 0.01, this run 0.02"),
+    "epochs": (a_vae, lambda: a_vae(epochs=3), "settings epochs: stored 2, this run 3"),
+    "batch size": (a_vae, lambda: a_vae(batch_size=10), "settings batch_size"),
+    "schedule": (a_vae, lambda: a_vae(schedule=one_cycle(1e-2)), "settings schedule"),
+    "schedule's peak": (lambda: a_vae(schedule=one_cycle(1e-2)), lambda: a_vae(schedule=one_cycle(2e-2)), "schedule"),
+    "precision": (a_vae, lambda: a_vae(precision=torch.bfloat16), "settings precision"),
+    "stored precision": (a_vae, lambda: a_vae(store=torch.float16), "settings store"),
+    "mask order": (a_made, lambda: a_made(order=[5, 4, 3, 2, 1, 0]), "loss"),
+    "flip": (a_flow, lambda: a_flow(flip=True), "loss"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_run_is_refused_by_name(store, change):
+    one, other, words = CHANGES[change]
+    store(one())
+    one().load()
+    with pytest.raises(RuntimeError, match=rf"toy\.safetensors does not hold this run \(.*{words}"):
+        other().load()
+    assert other().changed != ""
+
+
+def test_only_the_gradient_changed(store):
+    """A path derivative has the value of the bound and another gradient: the norm shows it."""
+
+    def held(model, x, generator):
+        z, log_q = model.draws(x, 1, held=True, generator=generator)
+        return -(model.log_joint(x, z) - log_q).mean()
+
+    def free(model, x, generator):
+        z, log_q = model.draws(x, 1, generator=generator)
+        return -(model.log_joint(x, z) - log_q).mean()
+
+    store(a_vae(loss=free))
+    with pytest.raises(RuntimeError, match="fresh gradient norm"):
+        a_vae(loss=held).load()
+
+
+def test_names_and_comments_change_nothing(store):
+    model, _ = store(a_vae())
+
+    def renamed(network, images, rng):
+        """The negative bound."""
+        bound = network.elbo(images, generator=rng)  # nats
+        return -bound.mean()
+
+    assert equal(a_vae(loss=renamed).load().model, model)
+
+
+def test_rounding_changes_nothing(store):
+    model, _ = store(a_vae())
+
+    def reordered(model, x, generator):
+        return (-model.elbo(x, generator=generator) / len(x)).sum() * (1 + 1e-6)
+
+    assert equal(a_vae(loss=reordered).load().model, model)
+
+
+def test_another_model_in_the_file_is_noticed(store, folders):
+    """The same settings and the same fresh model, but weights of another training: the stored loss gives it away."""
+    store(a_vae())
+    path = folders / "weights" / "toy.safetensors"
+    with stored.safe_open(path, "pt") as file:
+        notes = file.metadata()
+    save_file({k: v + 0.05 for k, v in load_file(path).items()}, path, metadata=notes)
+    with pytest.raises(RuntimeError, match="stored loss"):
+        a_vae().load()
+
+
+def test_a_changed_setting_is_trained_once_and_kept_apart(store, folders, monkeypatch):
+    model, _ = store(a_vae())
+    book = (folders / "weights" / "toy.safetensors").read_bytes()
+    monkeypatch.setenv("DGM_RETRAIN", "auto")
+    with pytest.warns(UserWarning, match=r"computing toy afresh: .*lr: stored 0.01, this run 0.05"):
+        mine, _ = a_vae(lr=5e-2).load(progress=False)
+    assert equal(a_vae(lr=5e-2).load().model, mine)  # warnings are errors below: this one came from the cache
+    assert equal(a_vae().load().model, model)
+    assert (folders / "weights" / "toy.safetensors").read_bytes() == book
+    assert len(list((folders / "cache").iterdir())) == 1
+
+
+def test_another_width_is_trained_too(store, monkeypatch):
+    store(a_vae())
+    monkeypatch.setenv("DGM_RETRAIN", "auto")
+    wide = lambda: VAE(MLPEncoder(6, 9, 2), MLPDecoder(2, 9, 6), 2)  # noqa: E731
+    with pytest.warns(UserWarning, match="fresh loss"):
+        assert a_vae(model=wide).load(progress=False).model.decoder.body[0].weight.shape == (9, 2)
+
+
+def test_missing_files_are_said_to_be_missing(monkeypatch):
     monkeypatch.setenv("DGM_RETRAIN", "never")
-    model = nn.Linear(2, 3)
-    fit_or_load("toy", model, never(model), RUN)
-    with pytest.raises(RuntimeError, match=r"seed: stored 0, this run 1.*make execute"):
-        fit_or_load("toy", model, never(model), RUN | {"seed": 1})
-    with pytest.raises(RuntimeError, match="there is no such file"):
-        fit_or_load("other", model, never(model), RUN)
+    with pytest.raises(RuntimeError, match=r"toy\.safetensors is missing .*DGM_WEIGHTS_DIR names their folder"):
+        a_vae().load()
 
 
-def test_retraining_ignores_a_file_that_fits(stored, monkeypatch):
-    monkeypatch.setenv("DGM_RETRAIN", "always")
-    fit_or_load("toy", model := nn.Linear(2, 3), trained(model, 9.0), RUN)
-    monkeypatch.setenv("DGM_RETRAIN", "never")
-    fit_or_load("toy", again := nn.Linear(2, 3), never(again), RUN)
-    assert (again.weight == 9).all()
+def test_start_is_the_beginning_of_the_run(store):
+    cycle = dict(schedule=one_cycle(1e-2), epochs=4)
+    history = store(a_vae(**cycle)).history
+    again = a_vae(**cycle).start(epochs=2).history
+    assert again.loss == history.loss[:2]
+    assert a_vae(**cycle, seed=3).start(epochs=2).history.loss != again.loss
 
 
-def test_an_unknown_mode_is_refused(monkeypatch):
-    monkeypatch.setenv("DGM_RETRAIN", "maybe")
-    with pytest.raises(ValueError, match=r"expected DGM_RETRAIN to be one of .* got 'maybe'"):
-        fit_or_load("toy", nn.Linear(1, 1), never(None), RUN)
+def test_train_here_trains_and_stores_nothing(store, folders, monkeypatch):
+    store(a_vae())
+    monkeypatch.setenv("DGM_RETRAIN", "auto")
+    before = (folders / "weights" / "toy.safetensors").stat().st_mtime_ns
+    history = a_vae().load(train=True, progress=False).history
+    assert history.seconds > 0
+    assert not (folders / "cache").exists()
+    assert (folders / "weights" / "toy.safetensors").stat().st_mtime_ns == before
 
 
-def test_the_architecture_is_part_of_the_fingerprint(stored, monkeypatch):
-    monkeypatch.setenv("DGM_RETRAIN", "never")
-    with pytest.raises(RuntimeError, match=r"model: stored 'Linear\(in_features=2.*in_features=4"):
-        fit_or_load("toy", nn.Linear(4, 3), never(None), RUN)
+def test_half_precision_is_what_is_loaded_and_measured(store):
+    model, _ = store(a_vae(store=torch.float16))
+    value = next(model.parameters())
+    assert value.dtype == torch.float32
+    assert torch.equal(value, value.half().float())
+    assert equal(a_vae(store=torch.float16).load().model, model)
 
 
-def test_an_interrupted_run_is_not_stored(folder):
-    with pytest.warns(UserWarning, match="afresh"):
-        history = fit_or_load("toy", model := nn.Linear(2, 3), trained(model, interrupted=True), RUN)
-    assert history.interrupted
-    assert not list(folder.iterdir())
+def test_frozen_parts_are_built_and_not_stored(store, folders):
+    def frozen():
+        model = vae()()
+        model.decoder.requires_grad_(False)
+        return model
+
+    before = frozen_decoder = a_vae(model=frozen).new_model().decoder
+    model, _ = store(a_vae(model=frozen))
+    assert all(name.startswith("encoder.") for name in load_file(folders / "weights" / "toy.safetensors"))
+    assert equal(model.decoder, before)
+    assert frozen_decoder is before
 
 
-def damage(path, how):
-    if how == "truncated":
-        path.write_bytes(path.read_bytes()[:-10])
-    elif how == "empty":
-        path.write_bytes(b"")
-    elif how == "no notes":
-        save_file(load_file(path), path)
-    else:
-        tensors, notes = read_weights(path)
-        if how == "nan":
-            tensors["bias"][1] = float("nan")
-        else:
-            tensors["weight"] = tensors["weight"][:1].contiguous()
-        save_file(tensors, path, metadata={key: json.dumps(value) for key, value in notes.items()})
+def test_a_history_alone(store, folders):
+    _, history = store(a_vae(store=None))
+    assert load_file(folders / "weights" / "toy.safetensors") == {}
+    assert a_vae(store=None).load().history == history
+
+
+def test_batches_drawn_afresh(store):
+    def run(scale=1.0):
+        draws = Draws(lambda n, generator, like: scale * torch.randn(n, 2, generator=generator, dtype=like.dtype), 5)
+        flow = lambda: Flow([AffineCoupling(2, hidden=(4,))], 2)  # noqa: E731
+        return Run("toy", model=flow, loss=nll, data=draws, seed=0, epochs=3, batch_size=8)
+
+    history = store(run()).history
+    assert len(history.loss) == 3
+    assert run().start(epochs=1).history.loss == history.loss[:1]
+    with pytest.raises(RuntimeError, match="fresh loss"):
+        run(1.1).load()
+
+
+# ---- what is measured once of a stored model ----
+
+
+def norms(model, x, generator):
+    return {"mean": model.encoder(x)[0].norm(dim=-1), "noise": torch.rand(len(x), generator=generator)}
+
+
+def test_values_are_those_of_the_stored_model(store, folders):
+    run = a_vae()
+    model, _ = store(run)
+    with pytest.raises(RuntimeError, match=r"toy_norms\.safetensors is missing"):
+        run.measure("norms", norms, BITS)
+    os.environ["DGM_RETRAIN"] = "always"
+    values = run.measure("norms", norms, BITS, seed=4)
+    os.environ["DGM_RETRAIN"] = "never"
+    again = a_vae().measure("norms", norms, BITS, seed=4)
+    assert torch.equal(again["mean"], model.encoder(BITS)[0].norm(dim=-1))
+    assert torch.equal(again["noise"], values["noise"])
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("change", "words"),
     [
-        ("truncated", "is damaged"),
-        ("empty", "is damaged"),
-        ("no notes", "is damaged"),
-        ("nan", "not finite, in bias"),
-        ("another shape", r"of another model: expected .*\(3, 2\).*got .*\(1, 2\)"),
+        (dict(seed=5), "of seed: stored 4, this run 5"),
+        (dict(spacing=0.1), "of spacing"),
+        (dict(function=lambda m, x, g: {k: 1.01 * v for k, v in norms(m, x, g).items()}), "part mean"),
+        (dict(x=BITS.flip(0)), "of x"),
     ],
 )
-def test_a_damaged_file_is_named_and_nothing_is_half_loaded(stored, folder, how, message):
-    path = folder / "toy.safetensors"
-    damage(path, how)
-    model = nn.Linear(2, 3)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=message) as caught:
-        fit_or_load("toy", model, never(model), RUN)
-    assert str(path) in str(caught.value)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+def test_other_values_are_refused_by_name(store, change, words):
+    run, asked = a_vae(), dict(label="norms", function=norms, x=BITS, seed=4)
+    store(run)
+    os.environ["DGM_RETRAIN"] = "always"
+    run.measure(**asked)
+    os.environ["DGM_RETRAIN"] = "never"
+    with pytest.raises(RuntimeError, match=words):
+        run.measure(**(asked | change))
 
 
-def test_no_half_written_file_is_left(stored, folder, monkeypatch):
+# ---- files ----
+
+
+def test_a_damaged_file_is_refused(store, folders):
+    store(a_vae())
+    path = folders / "weights" / "toy.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"is damaged or no file of this book"):
+        a_vae().load()
+
+
+def test_a_file_with_a_nan_is_refused(store, folders):
+    store(a_vae())
+    path = folders / "weights" / "toy.safetensors"
+    with stored.safe_open(path, "pt") as file:
+        notes = file.metadata()
+    tensors = load_file(path)
+    next(iter(tensors.values()))[0] = float("nan")
+    save_file(tensors, path, metadata=notes)
+    with pytest.raises(ValueError, match=r"not finite, in"):
+        a_vae().load()
+
+
+def test_a_write_that_fails_leaves_the_old_file(store, folders, monkeypatch):
+    store(a_vae())
+    before = (folders / "weights" / "toy.safetensors").read_bytes()
+
     def broken(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(weights, "save_file", broken)
-    whole = (folder / "toy.safetensors").read_bytes()
-    with pytest.warns(UserWarning, match="afresh"), pytest.raises(OSError, match="disk full"):
-        fit_or_load("toy", model := nn.Linear(2, 3), trained(model), RUN | {"seed": 2})
-    assert (folder / "toy.safetensors").read_bytes() == whole
-    assert [path.name for path in folder.iterdir()] == ["toy.safetensors"]
+    monkeypatch.setattr(stored, "save_file", broken)
+    monkeypatch.setenv("DGM_RETRAIN", "always")
+    with pytest.raises(OSError, match="disk full"):
+        a_vae(lr=0.5).load(progress=False)
+    assert [p.read_bytes() for p in (folders / "weights").iterdir()] == [before]
 
 
-def test_digest_tells_data_apart():
-    a = torch.arange(6.0)
-    assert digest(a) == digest(a.clone())
-    assert digest(a) != digest(a.flip(0))
+def test_an_interrupted_run_is_not_stored(folders, monkeypatch):
+    calls = itertools.count()
+
+    def interrupted(model, x, generator):
+        if next(calls) > 3:
+            raise KeyboardInterrupt
+        return elbo_loss(model, x, generator)
+
+    with pytest.warns(UserWarning, match="afresh"):
+        assert a_vae(loss=interrupted).load(progress=False).history.interrupted
+    assert list(folders.rglob("*.safetensors")) == []
 
 
-def test_half_precision_stores_half_and_leaves_the_model_with_what_is_stored(folder):
-    third = 1 / 3
-    model = nn.Linear(2, 3)
-    with pytest.warns(UserWarning, match="training toy afresh"):
-        history = fit_or_load_half("toy", model, trained(model, third), RUN)
-    stored = load_file(folder / "toy.safetensors")
-    assert {value.dtype for value in stored.values()} == {torch.float16}
-    assert model.weight.dtype == torch.float32
-    assert torch.equal(model.weight, stored["weight"].float())
-    assert (model.weight == torch.tensor(third).half()).all()  # what training left, rounded
-    assert (model.weight != torch.tensor(third)).all()
-    assert not any(p.requires_grad for p in model.parameters())
-    again = nn.Linear(2, 3)
-    assert fit_or_load_half("toy", again, never(again), RUN) == history
-    assert torch.equal(again.weight, model.weight)
-    assert torch.equal(again.bias, model.bias)
+def test_the_mode_is_checked(monkeypatch):
+    monkeypatch.setenv("DGM_RETRAIN", "sometimes")
+    with pytest.raises(ValueError, match=r"expected DGM_RETRAIN to be one of .*, got 'sometimes'"):
+        a_vae().load()
+
+
+def test_an_unknown_argument_is_named():
+    with pytest.raises(TypeError, match="expected arguments of fit, got learning_rate"):
+        a_vae(learning_rate=1)
+
+
+def test_a_default_written_out_is_the_default(store):
+    store(a_vae())
+    a_vae(optimizer=DEFAULTS["optimizer"], matmul="highest", compile=False).load()
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_files_that_are_read_or_written_are_logged(store, folders, monkeypatch, written):
+    if not written:
+        store(a_vae())
+    monkeypatch.setenv("DGM_LOADED", str(folders / "log"))
+    if written:
+        store(a_vae())
+    else:
+        a_vae().load()
+    assert set((folders / "log").read_text().split()) == {str(folders / "weights" / "toy.safetensors")}
+
+
+def test_a_fingerprint_is_plain_text(store, folders):
+    store(a_vae())
+    with stored.safe_open(folders / "weights" / "toy.safetensors", "pt") as file:
+        fingerprint = json.loads(file.metadata()["fingerprint"])
+    assert fingerprint["settings"]["lr"] == 1e-2
+    assert fingerprint["settings"]["optimizer"] == {"Adam": {"fused": True}}
+    assert fingerprint["fresh"].keys() == {"loss", "gradient norm"}
+    assert fingerprint["stored"].keys() == {"loss"}
+
+
+def test_a_digest_tells_shapes_and_dtypes_apart():
+    x = torch.zeros(2, 3)
+    assert len({stored.digest(y) for y in (x, x.reshape(3, 2), x.to(torch.int32), x + 1)}) == 4
+    assert stored.digest(x) == stored.digest(torch.zeros(2, 3))
