@@ -73,3 +73,62 @@ def scatter_by_class(points, labels, ax, *, size=2.0):
         box = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": colours[k % 10], "linewidth": 1.4}
         ax.text(*np.median(points[labels == k], 0), str(k), ha="center", va="center", fontsize=10, bbox=box)
     return ax
+
+
+def ellipse(mean, cov, radius=1.0):
+    """Points (2, 200) of the ellipse ``radius`` standard deviations around mean (2,), with covariance cov (2, 2)."""
+    angle = np.linspace(0, 2 * np.pi, 200)
+    circle = radius * np.stack([np.cos(angle), np.sin(angle)])
+    return np.asarray(mean)[:, None] + np.linalg.cholesky(np.asarray(cov)) @ circle
+
+
+def banana_contours(ax, points, log_f, levels):
+    """Contours of the exact posterior of the banana, log_f (n1, n2) on a grid of points (n1, n2, 2), three levels."""
+    widths = (0.9, 1.2, 1.8)
+    ax.contour(points[..., 0], points[..., 1], log_f, levels, colors=EXACT["color"], linewidths=widths, linestyles="-")
+    ax.set(xlim=(-3.2, 2.2), ylim=(-2.4, 2.4), xlabel=r"$\theta_1$", ylabel=r"$\theta_2$")
+    return ax
+
+
+def latent_scatter(means, labels, ax, *, size=2.0):
+    """``scatter_by_class`` in a latent plane, with the circle that holds 95 % of a standard normal's mass."""
+    scatter_by_class(means, labels, ax, size=size)
+    ax.add_patch(plt.Circle((0, 0), np.sqrt(-2 * np.log(0.05)), fill=False, linestyle="--", color=PALETTE["ink"]))
+    ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+    return ax
+
+
+def show_lattice(images, z1, z2, ax, *, decimals=1):
+    """Images decoded on the points z1 x z2 (20 each), both rising, row by row from the largest z2, with five ticks."""
+    show_images(images, 20, 20, ax, gap=0)
+    shown = (0, 5, 10, 15, 19)
+    ticks = [14 + 28 * i for i in shown]
+    ax.set_xticks(ticks, [f"{float(z1[i]):.{decimals}f}" for i in shown])
+    ax.set_yticks(ticks, [f"{float(z2[19 - i]):.{decimals}f}" for i in shown])
+    ax.set(xlabel="$z_1$", ylabel="$z_2$")
+    return ax
+
+
+def grid_errors(axes, by_spacing, by_range):
+    """Errors of a latent grid, {spacing: (N,)} and {half-width: (N,)} in nats: their mean and the worst image."""
+    for ax, errors in zip(axes, (by_spacing, by_range), strict=True):
+        ax.semilogy(list(errors), [float(e.mean().abs()) for e in errors.values()], "o-", label="mean over images")
+        ax.semilogy(list(errors), [float(e.abs().max()) for e in errors.values()], "^-", label="worst image")
+        ax.axhline(0.01, color=PALETTE["grey"], linestyle=":")
+        ax.grid(alpha=0.25)
+    axes[0].set(xlabel="grid spacing", ylabel=r"error of $\log p(x)$ (nats)", xscale="log", ylim=(1e-6, 300))
+    axes[0].set_xticks(list(by_spacing), [f"{h:g}" for h in by_spacing])
+    axes[0].minorticks_off()
+    axes[1].set(xlabel="half-width of the square")
+    return axes
+
+
+def show_columns(columns, names, ax):
+    """Images in named columns side by side: each column a tensor (rows, side * side), values in [0, 1]."""
+    step = round(columns[0].shape[-1] ** 0.5) + 1
+    sheet = np.stack([column.detach().cpu() for column in columns], 1)
+    show_images(sheet.reshape(-1, sheet.shape[-1]), len(sheet), len(columns), ax)
+    ax.set_xticks([step // 2 + step * k for k in range(len(columns))], names)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    return ax
