@@ -1,17 +1,11 @@
 """The data sets of the book: MNIST and the banana."""
 
-from dgm_helpers.data.banana import BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_data, banana_log_joint
-from dgm_helpers.data.mnist import MNIST, binarise, data_dir, fixed_binarisation, load_mnist
+from dgm_helpers.data.banana import (
+    BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_data, banana_draws, banana_log_joint,
+)  # fmt: skip
+from dgm_helpers.data.mnist import MNIST, binarise, data_dir, fixed_binarisation, load_mnist, threshold
 
 __all__ = [
-    "BANANA_MEAN",
-    "BANANA_SIZE",
-    "BANANA_STD",
-    "MNIST",
-    "banana_data",
-    "banana_log_joint",
-    "binarise",
-    "data_dir",
-    "fixed_binarisation",
-    "load_mnist",
-]
+    "BANANA_MEAN", "BANANA_SIZE", "BANANA_STD", "MNIST", "banana_data", "banana_draws", "banana_log_joint",
+    "binarise", "data_dir", "fixed_binarisation", "load_mnist", "threshold",
+]  # fmt: skip

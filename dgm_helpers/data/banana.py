@@ -27,3 +27,18 @@ def banana_log_joint(theta):
     theta_1, theta_2 = theta.unbind(-1)
     residual = BANANA_MEAN - theta_1 - theta_2**2
     return constant - 0.5 * n / noise_var * residual**2 - 0.5 * (theta_1**2 + theta_2**2)
+
+
+def banana_draws(n, *, generator=None):
+    """n independent draws from the posterior, ``(n, 2)``, float64: theta_2 by rejection, then theta_1 given it.
+
+    The mean of the observations is N(theta_2^2, 1 + 4 / 100) given theta_2; a draw of theta_2 from its prior is kept
+    with that density's probability, relative to its largest value. A third of them is kept, of 8 n.
+    """
+    noise_var = 4.0 / BANANA_SIZE
+    theta_2 = torch.randn(8 * n, generator=generator, dtype=torch.float64)
+    log_accept = -0.5 * (BANANA_MEAN - theta_2**2) ** 2 / (1 + noise_var)
+    theta_2 = theta_2[torch.rand(8 * n, generator=generator, dtype=torch.float64).log() < log_accept][:n]
+    mean, sd = (BANANA_MEAN - theta_2**2) / (1 + noise_var), math.sqrt(noise_var / (1 + noise_var))
+    theta_1 = mean + sd * torch.randn(len(theta_2), generator=generator, dtype=torch.float64)
+    return torch.stack((theta_1, theta_2), -1)

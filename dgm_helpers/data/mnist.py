@@ -93,3 +93,8 @@ def binarise(images, generator=None):
 def fixed_binarisation(images, seed=0):
     """One draw of ``binarise`` that is the same on every machine: drawn on the CPU from its own seed."""
     return torch.bernoulli(images.cpu(), generator=torch.Generator().manual_seed(seed)).to(images.device)
+
+
+def threshold(images, level=0.5):
+    """Bits of one kind for each image: 1 where the grey value exceeds the level. Same shape and dtype."""
+    return (images > level).to(images.dtype)

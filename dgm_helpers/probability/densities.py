@@ -46,7 +46,7 @@ def log_standard_normal(z):
 
 
 def log_bernoulli(x, logits):
-    r"""Log-probability of independent bits, :math:`\sum_d x_d \ell_d - \log(1 + e^{\ell_d})`.
+    r"""Log-probability of independent bits, :math:`\sum_d \big(x_d \ell_d - \log(1 + e^{\ell_d})\big)`.
 
     x, logits: ``(..., D)``, broadcast together. Returns ``(...)``, nats. A log-probability for x in {0, 1} only; for x
     in between it is a cross-entropy, which no density of x normalises. Raises ValueError as above.
@@ -57,7 +57,7 @@ def log_bernoulli(x, logits):
 
 def kl_normal(mu_q, log_var_q, mu_p, log_var_p):
     r"""KL between diagonal Gaussians,
-    :math:`\tfrac12\sum_d \log\frac{\sigma_p^2}{\sigma_q^2} + \frac{\sigma_q^2 + (\mu_q-\mu_p)^2}{\sigma_p^2} - 1`.
+    :math:`\tfrac12\sum_d (\log\frac{\sigma_p^2}{\sigma_q^2} + \frac{\sigma_q^2 + (\mu_q-\mu_p)^2}{\sigma_p^2} - 1)`.
 
     All ``(..., D)``, broadcast together. Returns ``(...)``, nats. Raises ValueError if the shapes do not broadcast.
     """
@@ -67,7 +67,7 @@ def kl_normal(mu_q, log_var_q, mu_p, log_var_p):
 
 
 def kl_standard_normal(mu, log_var):
-    r"""KL to the standard normal, :math:`\tfrac12\sum_d \sigma_d^2 + \mu_d^2 - \log\sigma_d^2 - 1`.
+    r"""KL to the standard normal, :math:`\tfrac12\sum_d \big(\sigma_d^2 + \mu_d^2 - \log\sigma_d^2 - 1\big)`.
 
     mu, log_var: ``(..., D)``, broadcast together. Returns ``(...)``, nats. Kingma and Welling (2014), appendix B.
     """

@@ -69,8 +69,7 @@ def kl_knn(x, y, k=3):
     rho = cKDTree(x).query(x, k=[k + 1])[0]  # the nearest is the point itself
     nu = cKDTree(y).query(x, k=[k])[0]
     for name, distance in (("x", rho), ("y", nu)):
-        if (distance == 0).any():
-            count = int((distance == 0).sum())
+        if count := int((distance == 0).sum()):
             raise ValueError(f"expected distinct points, got {count} of x at distance 0 from neighbour {k} in {name}")
     n, dim = x.shape
     return dim * float(np.log(nu / rho).mean()) + math.log(len(y) / (n - 1))

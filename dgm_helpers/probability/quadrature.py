@@ -9,8 +9,14 @@ import math
 import torch
 
 
+class Grid(torch.Tensor):
+    """Points ``(n1, n2, 2)`` that know their ``spacing``. What is computed from them is an ordinary tensor."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+
 def grid_2d(lower, upper, spacing, *, dtype=torch.float32, device=None):
-    """Equally spaced points of the square [lower, upper]^2.
+    """Equally spaced points of the square [lower, upper]^2, as a Grid.
 
     lower, upper: numbers, or a pair for the two axes. Returns ``(n1, n2, 2)``: entry [i, j] is the point (z1_i, z2_j).
     The last point is the largest lower + i * spacing that does not pass upper. Raises ValueError unless
@@ -22,7 +28,9 @@ def grid_2d(lower, upper, spacing, *, dtype=torch.float32, device=None):
     # counted in whole steps, so that rounding cannot drop or add the last point; 1e-6 of a step is forgiven
     counts = [math.floor((h - a) / spacing + 1e-6) + 1 for a, h in zip(low, high, strict=True)]
     axes = [a + spacing * torch.arange(n, dtype=torch.float64) for a, n in zip(low, counts, strict=True)]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).to(dtype=dtype, device=device)
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).to(dtype=dtype, device=device).as_subclass(Grid)
+    points.spacing = spacing
+    return points
 
 
 def log_integral(log_f, spacing):
@@ -47,6 +55,13 @@ def moments(log_f, points):
     mean = weights @ points
     centred = points - mean.unsqueeze(-2)
     return mean, torch.einsum("...g,...gi,...gj->...ij", weights, centred, centred)
+
+
+def mass_levels(log_f, masses=(0.99, 0.9, 0.5)):
+    """Values of log_f on an equally spaced grid, ``(n1, n2)``, above which lie these shares of its mass."""
+    ordered = log_f.flatten().sort(descending=True).values
+    mass = torch.softmax(ordered, 0).cumsum(0)
+    return [float(ordered[int((mass < share).sum())]) for share in masses]
 
 
 def log_evidence(log_joint, x, spacing, *, batch_size=100):

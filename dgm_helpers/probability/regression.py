@@ -1,7 +1,7 @@
 r"""Bayesian linear regression: :math:`\theta \sim N(0, I)` and :math:`y_i \sim N(x_i^\top\theta, \sigma^2)`.
 
 ``noise_var`` is the variance :math:`\sigma^2`, not its root. Any number of data sets go through at once: x is
-``(..., n, D)`` and y ``(..., n)``, with the same leading axes. Bishop (2006), section 3.3.
+``(..., n, D)``, y ``(..., n)``, with the same leading axes, and noise_var a number or ``(...)``. Bishop (2006), 3.3.
 """
 
 import math
@@ -12,8 +12,10 @@ import torch
 def _check(x, y, noise_var):
     if x.ndim < 2 or x.shape[:-1] != y.shape:
         raise ValueError(f"expected x of shape (..., n, D) and y (..., n), got {tuple(x.shape)} and {tuple(y.shape)}")
-    if not noise_var > 0:
+    variances = torch.as_tensor(noise_var, dtype=x.dtype, device=x.device)
+    if not (variances > 0).all():
         raise ValueError(f"expected a positive noise variance, got {noise_var}")
+    return variances
 
 
 def posterior(x, y, noise_var):
@@ -21,7 +23,7 @@ def posterior(x, y, noise_var):
 
     :math:`S^{-1} = I + X^\top X/\sigma^2`, :math:`m = S X^\top y/\sigma^2`.
     """
-    _check(x, y, noise_var)
+    noise_var = _check(x, y, noise_var)[..., None, None]
     precision = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) + x.mT @ x / noise_var
     cov = torch.cholesky_inverse(torch.linalg.cholesky(precision))
     mean = cov @ x.mT @ y.unsqueeze(-1) / noise_var
@@ -33,7 +35,7 @@ def posterior_kernel(x, y, noise_var):
 
     :math:`K = XX^\top + \sigma^2 I`, :math:`m = X^\top K^{-1} y`, :math:`S = I - X^\top K^{-1} X`.
     """
-    _check(x, y, noise_var)
+    noise_var = _check(x, y, noise_var)[..., None, None]
     kernel = x @ x.mT + noise_var * torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
     weights = torch.cholesky_solve(x, torch.linalg.cholesky(kernel)).mT  # X^T K^-1, (..., D, n)
     cov = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) - weights @ x
@@ -50,7 +52,8 @@ def predictive(x_new, mean, cov, noise_var=0.0):
 
 def log_evidence(x, y, noise_var):
     r""":math:`\log p(y \mid X) = \log N(y; 0, XX^\top + \sigma^2 I)`, ``(...)``, nats, without an n x n matrix."""
+    noise_var = _check(x, y, noise_var)
     mean, cov = posterior(x, y, noise_var)
     residual = y - (x @ mean.unsqueeze(-1)).squeeze(-1)
     quadratic = (y * residual).sum(-1) / noise_var  # y^T K^-1 y
-    return 0.5 * (torch.logdet(cov) - y.shape[-1] * math.log(2 * math.pi * noise_var) - quadratic)
+    return 0.5 * (torch.logdet(cov) - y.shape[-1] * (2 * math.pi * noise_var).log() - quadratic)

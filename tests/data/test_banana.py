@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dgm_helpers.data.banana import BANANA_MEAN, BANANA_STD, banana_data, banana_log_joint
+from dgm_helpers.data.banana import BANANA_MEAN, BANANA_STD, banana_data, banana_draws, banana_log_joint
 from dgm_helpers.probability.densities import log_normal, log_standard_normal
 from dgm_helpers.probability.quadrature import grid_2d, log_integral, moments
 
@@ -76,3 +76,17 @@ def test_dtype_gradient_and_symmetry(dtype):
 def test_another_last_axis_is_refused(shape):
     with pytest.raises(ValueError, match=r"expected theta of shape \(\.\.\., 2\), got"):
         banana_log_joint(torch.zeros(shape))
+
+
+def test_exact_draws_have_the_moments_of_the_grid():
+    n, generator = 200_000, torch.Generator().manual_seed(0)
+    draws = banana_draws(n, generator=generator)
+    assert draws.shape == (n, 2)
+    assert draws.dtype == torch.float64
+    grid = grid_2d((-8, -4), (4, 4), 0.02, dtype=torch.float64)
+    mean, cov = moments(banana_log_joint(grid), grid)
+    values = torch.cat((draws, (draws - mean) ** 2, draws[:, :1] * draws[:, 1:] ** 2), 1)
+    third = (torch.softmax(banana_log_joint(grid).flatten(), 0) * (grid[..., 0] * grid[..., 1] ** 2).flatten()).sum()
+    exact = torch.stack((*mean, *cov.diag(), third))
+    assert ((values.mean(0) - exact).abs() < 4.5 * values.std(0) / n**0.5).all()
+    assert torch.equal(draws, banana_draws(n, generator=generator.manual_seed(0)))

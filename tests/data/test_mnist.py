@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from dgm_helpers.data.mnist import MD5, binarise, data_dir, fixed_binarisation, load_mnist
+from dgm_helpers.data.mnist import MD5, binarise, data_dir, fixed_binarisation, load_mnist, threshold
 
 needs_mnist = pytest.mark.skipif(
     not all((data_dir() / "MNIST" / "raw" / name).is_file() for name in MD5), reason="MNIST is not on this machine"
@@ -150,3 +150,10 @@ def test_the_fixed_draw_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     fixed_binarisation(torch.full((4, 4), 0.5))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_threshold_is_strict_and_keeps_the_dtype():
+    bits = threshold(torch.tensor([[0.0, 0.5, 0.51, 1.0]], dtype=torch.float64))
+    assert bits.tolist() == [[0, 0, 1, 1]]
+    assert bits.dtype == torch.float64
+    assert threshold(torch.tensor([0.3]), 0.2).tolist() == [1]

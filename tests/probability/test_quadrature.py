@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from dgm_helpers.probability.densities import log_normal
-from dgm_helpers.probability.quadrature import grid_2d, log_evidence, log_integral, moments
+from dgm_helpers.probability.densities import log_normal, log_standard_normal
+from dgm_helpers.probability.quadrature import grid_2d, log_evidence, log_integral, mass_levels, moments
 
 MU, LOG_VAR = torch.tensor([0.3, -0.5], dtype=torch.float64), torch.tensor([0.2, -0.4], dtype=torch.float64)
 
@@ -83,3 +83,10 @@ def test_log_evidence_in_batches_is_the_integral_of_each():
 
     exact = log_normal(x, torch.zeros(2), torch.full((2,), math.log(2)))
     torch.testing.assert_close(log_evidence(log_joint, x, 0.1, batch_size=3), exact)
+
+
+def test_levels_hold_their_masses_of_a_gaussian():
+    grid = grid_2d(-7, 7, 0.02, dtype=torch.float64)
+    levels = mass_levels(log_standard_normal(grid) + 5, (0.9, 0.5))
+    for level, mass in zip(levels, (0.9, 0.5), strict=True):  # the radius of mass m has r^2 / 2 = -log(1 - m)
+        assert level == pytest.approx(math.log(1 - mass) - math.log(2 * math.pi) + 5, abs=1e-3)

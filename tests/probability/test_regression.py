@@ -88,6 +88,17 @@ def test_a_batch_is_as_many_single_data_sets():
 
 
 @pytest.mark.parametrize("form", [posterior, posterior_kernel, log_evidence])
+def test_every_data_set_of_a_batch_may_have_its_own_noise(form):
+    x, y = data(batch=(3,))
+    noise = [0.1, 0.5, 2.0]
+    together = form(x, y, torch.tensor(noise, dtype=torch.float64))
+    one_by_one = [form(*of_one) for of_one in zip(x, y, noise, strict=True)]
+    for k, single in enumerate(one_by_one):
+        for batch, alone in zip(together, single, strict=True) if isinstance(single, tuple) else [(together, single)]:
+            torch.testing.assert_close(batch[k], alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", [posterior, posterior_kernel, log_evidence])
 def test_bad_input_is_named(form):
     x, y = data()
     with pytest.raises(ValueError, match=r"got \(7, 3\) and \(6,\)"):
@@ -98,3 +109,5 @@ def test_bad_input_is_named(form):
         form(x[0], y[0], NOISE)
     with pytest.raises(ValueError, match="positive noise variance, got 0"):
         form(x, y, 0)
+    with pytest.raises(ValueError, match=r"positive noise variance, got tensor\(\[1., 0.\]\)"):
+        form(x.expand(2, 7, 3), y.expand(2, 7), torch.tensor([1.0, 0.0]))
