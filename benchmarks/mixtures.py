@@ -4,7 +4,6 @@ scikit-learn's iteration is the difference between runs of 1 and of 4 iterations
 """
 
 import json
-import os
 import warnings
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture as Peer
 
-from benchmarks.timing import in_turn, print_table
+from benchmarks.timing import in_turn, machine, print_table
 from dgm_helpers.data.mnist import load_mnist
-from dgm_helpers.latent.mixtures import em_step, kmeans_plus_plus, start_at
-from dgm_helpers.latent.ppca import fit_ppca, spectrum
+from dgm_helpers.latent import em_step, fit_ppca, kmeans_plus_plus, spectrum, start_at
 
 COMPONENTS, DIM, LATENT, STEPS = 20, 50, 50, 3
 RECORD = Path(__file__).with_suffix(".json")
@@ -71,7 +69,7 @@ def whole_ppca(images, record):
 
 def main():
     images = load_mnist().train_images
-    record = {"where": f"{torch.get_num_threads()} threads, {os.cpu_count()} CPU cores, torch {torch.__version__}"}
+    record = {"where": machine()}
     mixture_steps(images, record)
     whole_ppca(images, record)
     RECORD.write_text(json.dumps(record, indent=2) + "\n")  # the notebooks quote it

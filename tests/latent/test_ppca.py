@@ -8,8 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal
 
-from dgm_helpers.latent import ppca as module
-from dgm_helpers.latent.ppca import PPCA, em_step_ppca, fit_ppca, mean_log_probs, ppca_of, spectrum
+from dgm_helpers.latent import PPCA, em_step_ppca, fit_ppca, mean_log_probs, ppca_of, spectra, spectrum
 from dgm_helpers.probability.quadrature import grid_2d, log_integral, moments
 
 F64 = torch.float64
@@ -61,23 +60,29 @@ def test_posterior_satisfies_bayes_rule():
     model, x = a_model(), torch.randn(4, 6, generator=seeded(1), dtype=F64)
     mean, cov = model.posterior(x)
     z = torch.randn(4, 3, generator=seeded(2), dtype=F64)
-    noise = MultivariateNormal(model.decode(z), model.noise_var * torch.eye(6, dtype=F64))
+    noise = MultivariateNormal(model.mean(z), model.noise_var * torch.eye(6, dtype=F64))
     prior = MultivariateNormal(torch.zeros(3, dtype=F64), torch.eye(3, dtype=F64))
     log_p = noise.log_prob(x) + prior.log_prob(z) - MultivariateNormal(mean, cov).log_prob(z)
     torch.testing.assert_close(log_p, model.log_prob(x))
 
 
-def test_samples_have_the_models_moments_and_means_lack_the_noise():
+def test_samples_have_the_models_moments_and_their_means_lack_the_noise():
     model, n = a_model(), 200_000
-    x, means = model.sample(n, generator=seeded(1))
+    x = model.sample(n, generator=seeded(1))
     C = dense(model).covariance_matrix
     assert ((x.mean(0) - model.mu).abs() < 5 * C.diagonal().sqrt() / math.sqrt(n)).all()
     error = ((C**2 + torch.outer(C.diagonal(), C.diagonal())) / n).sqrt()  # of an entry of a sample covariance
     assert ((torch.cov(x.T) - C).abs() < 5 * error).all()
-    noise = x - means
-    assert abs(float(noise.var()) - 0.3) < 5 * 0.3 * math.sqrt(2 / (6 * n))
-    assert torch.linalg.matrix_rank(torch.cov(means.T), rtol=1e-10) == 3
-    torch.testing.assert_close(model.sample(5, generator=seeded(3))[0], model.sample(5, generator=seeded(3))[0])
+    means = model.mean(torch.randn(n, 3, generator=seeded(1), dtype=F64))  # the latents of the same draws
+    assert abs(float((x - means).var()) - 0.3) < 5 * 0.3 * math.sqrt(2 / (6 * n))
+    torch.testing.assert_close(model.sample(5, generator=seeded(3)), model.sample(5, generator=seeded(3)))
+
+
+@pytest.mark.parametrize(("D", "L"), [(2, 1), (6, 3)])
+def test_mean_log_prob_needs_only_the_mean_and_the_covariance_of_the_data(D, L):
+    model, x = a_model(D, L), 2 * torch.randn(50, D, generator=seeded(1), dtype=F64) + 1
+    value = model.mean_log_prob(x.mean(0), torch.cov(x.T, correction=0))
+    torch.testing.assert_close(value, dense(model).log_prob(x).mean())
 
 
 # ---- maximum likelihood ----
@@ -163,7 +168,7 @@ def test_one_spectrum_serves_every_latent_dimension():
 
 @pytest.mark.parametrize("block", [7, 10_000])
 def test_spectrum_is_that_of_the_covariance_in_blocks_and_in_float32(block, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(spectra, "BLOCK", block)
     x = data()
     s = spectrum(x)
     torch.testing.assert_close((s.eigenvectors * s.eigenvalues) @ s.eigenvectors.T, torch.cov(x.T, correction=0))
@@ -195,7 +200,7 @@ def test_bad_data_is_refused():
     spoiled = x.clone()
     spoiled[7, 2] = math.nan
     for bad, message in (
-        (x[0], r"expected x of shape \(N, D\)"),
+        (x[0], r"expected points of shape \(N, D\)"),
         (x[:1], "N >= 2"),
         (x[:, :1], "D >= 2"),
         (x.long(), "floating point"),
