@@ -1,6 +1,5 @@
 """B3: time for each flow to reach the usual course code's final exact KL; time of 10 000 draws, flows and HMC."""
 
-import copy
 import json
 import os
 from pathlib import Path
@@ -10,31 +9,21 @@ import torch
 
 from benchmarks.timing import in_turn, print_table, seconds
 from dgm_helpers.data.banana import banana_data, banana_log_joint
-from dgm_helpers.flows.elbo import fit_flow, log_weight
-from dgm_helpers.flows.layers import AdditiveCoupling, AffineCoupling, Flow, Planar, Scaling
+from dgm_helpers.flows.elbo import fit_flow
+from dgm_helpers.flows.runs import FLOWS, PEAK_LR, banana_log_weights
 from dgm_helpers.mcmc.hmc import sample_hmc
 from dgm_helpers.probability.quadrature import grid_2d, log_integral
 
-COURSE_STEPS, TIMED_STEPS, SAMPLES, HIDDEN = 10_000, 300, 100, (32, 32)
+COURSE_STEPS, TIMED_STEPS, SAMPLES = 10_000, 300, 100
 COURSE_KL = {"planar": 0.18, "NICE": 0.056, "RealNVP": 0.017}  # its exact KL after COURSE_STEPS, measured once
-PEAK_LR = {"planar": 4e-2, "NICE": 2e-2, "RealNVP": 1e-2}
 STEPS = (250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 10_000)  # lengths of our run, tried in this order
 RECORD = Path(__file__).with_suffix(".json")
 SEEDS = range(3)  # a length counts if the median of these runs reaches the target
 
 
-def make(name):
-    if name == "planar":
-        return Flow([Planar(2) for _ in range(8)], 2)
-    if name == "NICE":
-        couplings = [AdditiveCoupling(2, hidden=HIDDEN, flip=k % 2 == 1) for k in range(8)]
-        return Flow([*couplings, Scaling(2)], 2)
-    return Flow([AffineCoupling(2, hidden=HIDDEN, flip=k % 2 == 1) for k in range(4)], 2)
-
-
 def course_training(name, y):
     """The usual loop: every observation for every sample, numpy noise, plain Adam, the loss read at each step."""
-    flow, rng = make(name), np.random.default_rng(0)
+    flow, rng = FLOWS[name](), np.random.default_rng(0)
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3)
     base = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
 
@@ -56,15 +45,14 @@ def course_training(name, y):
 
 def our_training(name, num_steps, seed):
     torch.manual_seed(seed)
-    flow, generator = make(name), torch.Generator().manual_seed(seed)
-    fit_flow(flow, banana_log_joint, num_steps=num_steps, num_samples=SAMPLES, lr=PEAK_LR[name], generator=generator)
+    flow, generator = FLOWS[name](), torch.Generator().manual_seed(seed)
+    settings = {"epochs": num_steps // 50, "steps": 50, "num_samples": SAMPLES, "lr": PEAK_LR[name]}
+    fit_flow(flow, banana_log_joint, generator=generator, **settings)
     return flow
 
 
-@torch.no_grad()
 def exact_kl(flow, log_evidence):
-    z = torch.randn(100_000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1234))
-    return log_evidence - float(log_weight(copy.deepcopy(flow).double(), banana_log_joint, z).mean())
+    return log_evidence - float(banana_log_weights(flow, seed=1234).mean())
 
 
 def shortest(name, log_evidence):
@@ -108,7 +96,7 @@ def drawing():
 
     rows, record = [["", "training (s)", "10 000 draws (s)"]], {}
     for name in COURSE_KL:
-        flow = make(name)
+        flow = FLOWS[name]()
         part, took = in_turn(lambda n=name: our_training(n, 500, 0), lambda f=flow: draw(f))
         rows.append([name, f"{20 * part:.1f}", f"{took:.4f}"])
         record |= {f"training_{name.lower()}": 20 * part, f"drawing_{name.lower()}": took}

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo, many chains at once.
+"""Hamiltonian Monte Carlo, many chains at once: the integrator, one transition, and the sampler.
 
 In memory the chains lie side by side, (D, C), so that arithmetic runs along them; densities are shown (C, D).
 """
@@ -48,54 +48,50 @@ def leapfrog(log_density, position, momentum, *, step_size, num_steps):
     return position, momentum
 
 
-def _transitions(log_density, position, log_p, momenta, log_u, step_size, num_steps):
-    r"""One transition per row of momenta ``(n, D, C)`` and log_u ``(n, C)``: accept if :math:`\log u < H - H'`.
+def hmc_step(log_density, position, log_p, momentum, log_u, *, step_size, num_steps):
+    r"""One transition: follow the dynamics to :math:`(q', p')`, and accept if :math:`\log u < H(q, p) - H(q', p')`.
 
-    A rejected proposal repeats the position. A comparison with NaN is false: a broken trajectory is rejected.
+    position: ``(C, D)``, and its log-density log_p: ``(C,)``. momentum: ``(C, D)``, draws of N(0, I). log_u: ``(C,)``,
+    logarithms of uniform draws. Returns position and log_p after it, which chains moved, and whose energy was finite at
+    the end. A rejected proposal repeats the position. A broken trajectory is rejected: comparing with NaN gives false.
     """
-    positions, accepted, finite = [], [], []
-    for i in range(len(momenta)):
-        start = momenta[i].T
-        proposal, end = leapfrog(log_density, position, start, step_size=step_size, num_steps=num_steps)
-        proposal_log_p = log_density(proposal)
-        log_ratio = proposal_log_p - log_p + 0.5 * (start**2 - end**2).sum(-1)  # H - H'
-        finite.append(log_ratio.isfinite())
-        accepted.append(finite[-1] & (log_u[i] < log_ratio))
-        position = torch.where(accepted[-1].unsqueeze(-1), proposal, position)
-        log_p = torch.where(accepted[-1], proposal_log_p, log_p)
-        positions.append(position.T)
-    return torch.stack(positions), log_p, torch.stack(accepted), torch.stack(finite)
+    proposal, end = leapfrog(log_density, position, momentum, step_size=step_size, num_steps=num_steps)
+    proposal_log_p = log_density(proposal)
+    log_ratio = proposal_log_p - log_p + 0.5 * (momentum**2 - end**2).sum(-1)  # H - H'
+    finite = log_ratio.isfinite()
+    accepted = finite & (log_u < log_ratio)
+    position = torch.where(accepted.unsqueeze(-1), proposal, position)
+    log_p = torch.where(accepted, proposal_log_p, log_p)
+    return position, log_p, accepted, finite
 
 
-@functools.cache
-def _compiled():
-    return torch.compile(_transitions, dynamic=False)
+def _block(log_density, step_size, num_steps, position, log_p, momenta, log_u):
+    """hmc_step for each row of momenta ``(n, D, C)`` and log_u ``(n, C)``: what is compiled or recorded as a whole.
+
+    Returns log_p after the last one, and of each the position ``(n, D, C)``, the chains that moved and the sound ones.
+    """
+    rows = []
+    for momentum, u in zip(momenta, log_u, strict=True):
+        position, log_p, accepted, finite = hmc_step(
+            log_density, position, log_p, momentum.T, u, step_size=step_size, num_steps=num_steps
+        )
+        rows.append((position.T, accepted, finite))
+    return log_p, *(torch.stack(part) for part in zip(*rows, strict=True))
 
 
-def _fused():
-    """_transitions fused by the compiler; once that fails, for want of a C++ compiler say, as they are."""
-    ways = [_transitions, _compiled()]
+def _compiled(function):
+    """``torch.compile(function)``; after a failure, for want of a C++ compiler say, the function as it is."""
+    ways = [torch.compile(function, dynamic=False)]
 
-    def advance(*arguments):
-        try:
-            return ways[-1](*arguments)
-        except Exception:
-            if len(ways) == 1:  # not the compiler: the density itself
-                raise
-            ways.pop()
-            return advance(*arguments)
+    def call(*arguments):
+        if ways:
+            try:
+                return ways[0](*arguments)
+            except Exception:  # one of the density itself comes again below
+                ways.clear()
+        return function(*arguments)
 
-    return advance
-
-
-def _block_of_transitions(log_density, step_size, num_steps, compile):
-    """``(position, log_p, momenta, log_u)`` to what _transitions returns; on a GPU as one launch."""
-    advance = _fused() if compile else _transitions
-
-    def block(position, log_p, momenta, log_u):
-        return advance(log_density, position, log_p, momenta, log_u, step_size, num_steps)
-
-    return Replayed(block) if step_size.is_cuda else block
+    return call
 
 
 def _check(log_density, start, step_size, **counts):
@@ -150,14 +146,15 @@ def sample_hmc(
     log_p = _check(log_density, start, step_size, **counts)
     C, D = start.shape
     position = start.detach().T.contiguous().T
-    advance = _block_of_transitions(log_density, step_size, num_steps, compile)
+    advance = functools.partial(_compiled(_block) if compile else _block, log_density, step_size, num_steps)
+    advance = Replayed(advance) if step_size.is_cuda else advance
     samples, accepted, finite = [], [], []
     total = num_warmup + num_samples
     block = max(1, UNROLLED // num_steps)
     for first in range(0, total, block):  # whole blocks of random numbers: a longer run begins like a shorter one
         momenta = torch.randn(block, D, C, generator=generator, dtype=start.dtype, device=start.device)
         log_u = torch.rand(block, C, generator=generator, dtype=start.dtype, device=start.device).log()
-        positions, log_p, moved, sound = advance(position, log_p, momenta, log_u)
+        log_p, positions, moved, sound = advance(position, log_p, momenta, log_u)
         position = positions[-1].T
         samples.append(positions[max(0, num_warmup - first) : total - first])
         accepted.append(moved)

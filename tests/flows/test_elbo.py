@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dgm_helpers.flows.elbo import fit_flow, log_weight
+from dgm_helpers.flows.elbo import antithetic_pairs, fit_flow, flow_loss, log_weight
 from dgm_helpers.flows.layers import AffineCoupling, Flow, Planar, Scaling
 from dgm_helpers.probability.densities import kl_standard_normal, log_normal
 
@@ -24,6 +24,10 @@ def exact_flow():
     return flow
 
 
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
 def base(n, seed=0):
     return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -40,6 +44,12 @@ def test_mean_weight_is_evidence_minus_kl():
     # KL(N(0, I) || N(0, S)) is KL(N(0, S^-1) || N(0, I)): rescale both by S^(-1/2)
     kl = kl_standard_normal(torch.zeros(2), -torch.log(torch.tensor([4.0, 0.25])))
     assert abs(float(weights.mean()) - (LOG_EVIDENCE - float(kl))) < 4 * float(weights.std()) / math.sqrt(n)
+
+
+def test_loss_is_minus_the_mean_weight():
+    flow, z = exact_flow(), base(7)
+    expected = -log_weight(flow, log_joint, z).mean()
+    torch.testing.assert_close(flow_loss(log_joint)(flow, z, None), expected)
 
 
 def test_weight_is_log_joint_minus_log_prob():
@@ -62,15 +72,14 @@ def test_gradient_of_the_bound():
 @pytest.mark.parametrize("make", [lambda: Flow([Scaling(2)], 2), lambda: Scaling(2)])
 def test_fit_reaches_the_exact_posterior(make):
     flow = make()
-    bounds = fit_flow(
-        flow, log_joint, num_steps=400, num_samples=100, lr=0.1, generator=torch.Generator().manual_seed(0)
-    )
-    assert bounds.shape == (400,)
+    generator = torch.Generator().manual_seed(0)
+    history = fit_flow(flow, log_joint, epochs=20, steps=20, num_samples=100, lr=0.1, generator=generator)
+    assert len(history.loss) == 20
     torch.testing.assert_close(
         next(flow.parameters()).detach(), torch.tensor([math.log(2), -math.log(2)]), atol=0.03, rtol=0
     )
-    assert float(bounds[0]) < -4
-    assert float(bounds[-20:].mean()) == pytest.approx(LOG_EVIDENCE, abs=0.02)
+    assert history.loss[0] > 3.1
+    assert history.loss[-1] == pytest.approx(-LOG_EVIDENCE, abs=0.02)
 
 
 def test_fit_is_reproducible_and_leaves_the_global_generator_alone():
@@ -79,29 +88,48 @@ def test_fit_is_reproducible_and_leaves_the_global_generator_alone():
         torch.manual_seed(5)
         flow = Flow([Planar(2)], 2)
         before = torch.random.get_rng_state()
-        runs.append(
-            fit_flow(flow, log_joint, num_steps=5, num_samples=4, lr=0.01, generator=torch.Generator().manual_seed(1))
-        )
+        generator = torch.Generator().manual_seed(1)
+        runs.append(fit_flow(flow, log_joint, epochs=5, steps=1, num_samples=4, lr=0.01, generator=generator).loss)
         assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(*runs)
+    assert runs[0] == runs[1]
 
 
-def test_a_bound_that_is_not_finite_stops_the_run_before_it_reaches_the_parameters():
+def test_fit_is_the_plain_loop():
+    """The same draws, the same steps of Adam and of its schedule, written out."""
+    flows = [Flow([AffineCoupling(2, hidden=(4,))], 2) for _ in range(2)]
+    flows[1].load_state_dict(flows[0].state_dict())
+    history = fit_flow(flows[0], log_joint, epochs=2, steps=3, num_samples=4, lr=0.01, generator=seeded(1))
+    optimizer, generator, losses = torch.optim.Adam(flows[1].parameters(), lr=0.01), seeded(1), []
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=6)
+    for _ in range(6):
+        half = torch.randn(2, 2, generator=generator)
+        loss = -log_weight(flows[1], log_joint, torch.cat((half, -half))).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+    torch.testing.assert_close(torch.tensor(history.loss), torch.stack(losses).view(2, 3).mean(1))
+    for a, b in zip(flows[0].parameters(), flows[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_bound_that_is_not_finite_stops_the_run_and_good_parameters_are_kept():
     flow, calls = Flow([Scaling(2)], 2), []
 
     def breaks(theta):
         calls.append(1)
         return log_joint(theta) * (math.nan if len(calls) == 4 else 1.0)
 
-    with pytest.raises(FloatingPointError, match="the bound became nan at step 3"):
-        fit_flow(flow, breaks, num_steps=10, num_samples=4, lr=0.01)
+    with pytest.raises(FloatingPointError, match="the loss became nan at step 4"):
+        fit_flow(flow, breaks, epochs=10, num_samples=4, lr=0.01)
     assert torch.isfinite(flow.layers[0].log_scale).all()
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 5, -2])
 def test_pairs_need_an_even_number(num_samples):
-    with pytest.raises(ValueError, match=f"expected an even num_samples, for antithetic pairs, got {num_samples}"):
-        fit_flow(Scaling(2), log_joint, num_steps=1, num_samples=num_samples, lr=0.1)
+    with pytest.raises(ValueError, match=f"expected an even number of draws, for antithetic pairs, got {num_samples}"):
+        antithetic_pairs(2)(num_samples, None, torch.zeros(1))
 
 
 def test_each_step_sees_antithetic_pairs_drawn_afresh():
@@ -111,7 +139,7 @@ def test_each_step_sees_antithetic_pairs_drawn_afresh():
         seen.append(theta.detach().clone())
         return log_joint(theta)
 
-    fit_flow(Scaling(2), recording, num_steps=2, num_samples=6, lr=1e-9, generator=torch.Generator().manual_seed(0))
+    fit_flow(Scaling(2), recording, epochs=1, steps=2, num_samples=6, lr=1e-9, generator=seeded(0))
     for points in seen:
         assert points.shape == (6, 2)
         torch.testing.assert_close(points[:3], -points[3:])
@@ -125,7 +153,7 @@ def test_steps_grow_then_vanish_with_the_one_cycle_schedule():
         path.append(flow.log_scale.detach().clone())
         return 100 * log_joint(theta)  # Adam's steps are about the learning rate, whatever the scale
 
-    fit_flow(flow, recording, num_steps=50, num_samples=10, lr=1e-3, generator=torch.Generator().manual_seed(0))
+    fit_flow(flow, recording, epochs=1, steps=50, num_samples=10, lr=1e-3, generator=seeded(0))
     steps = torch.stack(path).diff(dim=0).abs().amax(1)
     assert steps[-1] < 0.05 * steps.max()
     assert steps[0] < 0.1 * steps.max()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dgm_helpers.mcmc import hmc
-from dgm_helpers.mcmc.hmc import leapfrog, sample_hmc
+from dgm_helpers.mcmc.hmc import hmc_step, leapfrog, sample_hmc
 
 
 def gaussian(q):
@@ -199,6 +199,32 @@ def test_generator_alone_decides_and_a_longer_run_begins_like_a_shorter():
     assert not torch.equal(run(9, 0, seed=21), long[:, :9])
 
 
+def test_the_sampler_is_a_loop_of_steps(monkeypatch):
+    """Blocks, and a layout of its own in memory, change nothing: the same transitions, one by one."""
+    monkeypatch.setattr(hmc, "UNROLLED", 6)  # three transitions of two leapfrog steps in a block
+    settings = {"step_size": 0.4, "num_steps": 2}
+    result = sample_hmc(bent, normal(5, 2), num_samples=8, num_warmup=3, generator=seeded(25), **settings)
+    generator, position, moves = seeded(25), normal(5, 2), []
+    log_p = bent(position)
+    for transition in range(11):
+        if transition % 3 == 0:
+            momenta, log_u = (
+                normal(3, 2, 5, generator=generator),
+                torch.rand(3, 5, generator=generator, dtype=torch.float64),
+            )
+        momentum = momenta[transition % 3].T
+        position, log_p, moved, finite = hmc_step(
+            bent, position, log_p, momentum, log_u[transition % 3].log(), **settings
+        )
+        assert finite.all()
+        torch.testing.assert_close(log_p, bent(position))
+        if transition >= 3:
+            moves.append(moved)
+            torch.testing.assert_close(result.samples[:, transition - 3], position)
+    torch.testing.assert_close(result.accept_rate, torch.stack(moves).double().mean(0))
+    assert 0 < result.accept_rate.mean() < 1
+
+
 # Trouble
 
 
@@ -294,7 +320,7 @@ def test_without_a_compiler_it_still_runs(monkeypatch):
 
     monkeypatch.setattr(hmc, "UNROLLED", 4)  # several blocks
     expected = run_compiled(num_samples=20)
-    monkeypatch.setattr(hmc, "_compiled", lambda: no_compiler)
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: no_compiler)
     result = run_compiled(num_samples=20, compile=True)
     assert torch.equal(result.samples, expected.samples)
     assert len(calls) == 1  # not once more for every block
@@ -306,7 +332,7 @@ def test_an_error_of_the_density_comes_through(monkeypatch):
             raise ZeroDivisionError("in the density")
         return gaussian(q)
 
-    monkeypatch.setattr(hmc, "_compiled", lambda: hmc._transitions)
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
     with pytest.raises(ZeroDivisionError, match="in the density"):
         sample_hmc(bad, torch.zeros(3, 2), compile=True, **GOOD)
 
