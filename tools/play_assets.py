@@ -21,11 +21,10 @@ from safetensors.torch import save_file
 from dgm_helpers.data.banana import BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_log_joint
 from dgm_helpers.data.mnist import fixed_binarisation, load_mnist
 from dgm_helpers.probability.quadrature import grid_2d, moments
-from dgm_helpers.training.run import digest, read_weights, weights_dir
-from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
+from dgm_helpers.training import digest, read_file, weights_dir
+from dgm_helpers.vae.runs import vae_2d_model
 
 CODES = Path(__file__).resolve().parent.parent / "book" / "play" / "latent_codes.safetensors"
-HIDDEN, LATENT = 512, 2  # as in notebooks/vae/vae_2d.ipynb
 TOP = 2047  # the largest whole number of 12 bits with sign
 TOLERANCE = 5e-4  # of a pixel's probability, over the plane that the page shows
 GRID_RANGE, GRID_SPACING = (-5.0, 5.0), 0.01  # of the banana's exact moments, as in notebooks/mcmc/banana_hmc.ipynb
@@ -33,8 +32,8 @@ GRID_RANGE, GRID_SPACING = (-5.0, 5.0), 0.01  # of the banana's exact moments, a
 
 def load_model():
     """The VAE with its stored weights, and a hash of them."""
-    tensors, _ = read_weights(weights_dir() / "vae_2d.safetensors")
-    model = VAE(MLPEncoder(784, HIDDEN, LATENT), MLPDecoder(LATENT, HIDDEN, 784), LATENT)
+    tensors, *_ = read_file(weights_dir() / "vae_2d.safetensors")
+    model = vae_2d_model()
     model.load_state_dict(tensors)
     model.requires_grad_(False)
     return model, digest(torch.cat([tensors[name].flatten() for name in sorted(tensors)]))
@@ -114,7 +113,7 @@ def decoder_asset(decoder, limit):
     if error > TOLERANCE:
         raise ValueError(f"a pixel's probability is off by {error:.1e}, expected at most {TOLERANCE}")
     return {
-        "hidden": HIDDEN,
+        "hidden": first.out_features,
         "data_dim": second.out_features,
         "weight_1": text(first.weight),
         "bias_1": text(first.bias),

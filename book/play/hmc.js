@@ -1,4 +1,4 @@
-/* dgm_helpers.mcmc.hmc for one chain, and the banana of dgm_helpers.data.mnist. Points are arrays of numbers, units are nats. */
+/* dgm_helpers.mcmc.hmc for one chain, and the banana of dgm_helpers.data.banana. Points are arrays of numbers, units are nats. */
 "use strict";
 ((dgm) => {
   const along = (x, step, y) => x.map((value, i) => value + step * y[i]);

@@ -2,50 +2,29 @@
 
 from dgm_helpers.vae import gradients
 from dgm_helpers.vae.bound_training import (
-    bounds_in_parts,
-    curve_evaluation,
-    log_weights_in_parts,
-    measured_bounds,
-    pixel_log_odds,
-    train_by_bound,
-)
-from dgm_helpers.vae.bounds import effective_sample_size, elbo, iwae
+    BOUND_COUNTS, bounds_in_parts, log_p_of_seeds, log_weights_in_parts, mean_gain, measured_bounds,
+)  # fmt: skip
+from dgm_helpers.vae.bounds import effective_sample_size, elbo, iwae, normalised_weights
 from dgm_helpers.vae.convolutional import ConvDecoder, ConvEncoder
-from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder, mlp
+from dgm_helpers.vae.likelihoods import Bernoulli, Gaussian
+from dgm_helpers.vae.model import VAE
 from dgm_helpers.vae.multisample import (
-    doubly_reparameterised_bound,
-    normalised_weights,
-    path_derivative_elbo,
-    reparameterised_bound,
-    resampled_bound,
-)
-from dgm_helpers.vae.posteriors import LocalGrids, best_gaussian, local_grids
+    doubly_reparameterised_bound, path_derivative_elbo, reparameterised_bound, resampled_bound,
+)  # fmt: skip
+from dgm_helpers.vae.networks import MLPDecoder, MLPEncoder, mlp
+from dgm_helpers.vae.posteriors import LocalGrids, best_gaussian, elbo_on_grid, local_grids, posterior_moments, svi
+from dgm_helpers.vae.runs import (
+    IWAE_OBJECTIVES, IWAE_PAIRS, IWAE_PUBLISHED, iwae_run, iwae_runs, svi_base, svi_run, vae_2d_loss, vae_2d_model,
+    vae_2d_run,
+)  # fmt: skip
 from dgm_helpers.vae.two_layers import TwoLayerVAE
 
 __all__ = [
-    "VAE",
-    "ConvDecoder",
-    "ConvEncoder",
-    "LocalGrids",
-    "MLPDecoder",
-    "MLPEncoder",
-    "TwoLayerVAE",
-    "best_gaussian",
-    "bounds_in_parts",
-    "curve_evaluation",
-    "doubly_reparameterised_bound",
-    "effective_sample_size",
-    "elbo",
-    "gradients",
-    "iwae",
-    "local_grids",
-    "log_weights_in_parts",
-    "measured_bounds",
-    "mlp",
-    "normalised_weights",
-    "path_derivative_elbo",
-    "pixel_log_odds",
-    "reparameterised_bound",
-    "resampled_bound",
-    "train_by_bound",
-]
+    "BOUND_COUNTS", "IWAE_OBJECTIVES", "IWAE_PAIRS", "IWAE_PUBLISHED", "VAE", "Bernoulli", "ConvDecoder",
+    "ConvEncoder", "Gaussian", "LocalGrids", "MLPDecoder", "MLPEncoder", "TwoLayerVAE", "best_gaussian",
+    "bounds_in_parts", "doubly_reparameterised_bound", "effective_sample_size", "elbo", "elbo_on_grid", "gradients",
+    "iwae", "iwae_run", "iwae_runs", "local_grids", "log_p_of_seeds", "log_weights_in_parts", "mean_gain",
+    "measured_bounds", "mlp", "normalised_weights", "path_derivative_elbo", "posterior_moments",
+    "reparameterised_bound", "resampled_bound", "svi", "svi_base", "svi_run", "vae_2d_loss", "vae_2d_model",
+    "vae_2d_run",
+]  # fmt: skip

@@ -1,16 +1,15 @@
-"""Training by a bound on bits drawn afresh, and measuring the bounds of what came out: for models of ``multisample``.
+"""Bounds of models that are trained by ``multisample``, in parts that fit the memory, and what seeds make of them.
 
 N images of D pixels, K draws for each. A graphics card decodes many draws at once, a processor few that fit its cache.
 """
 
+import functools
+
 import torch
 
-from dgm_helpers.data.mnist import binarise
 from dgm_helpers.probability.densities import log_mean_exp
-from dgm_helpers.training.fit import fit
-from dgm_helpers.training.measuring import measured
-from dgm_helpers.vae.bounds import iwae
 
+BOUND_COUNTS = [1, 5, 10, 50, 100, 500, 1000, 5000]  # each divides the next
 AT_ONCE = {"cpu": 1000, "cuda": 50_000}  # decoded images in memory
 
 
@@ -20,23 +19,6 @@ def pixel_log_odds(grey):
     As a decoder's last bias it makes p(x) the pixels' means, before training has given z a meaning.
     """
     return torch.logit(grey.mean(0).clamp(0.001, 0.999))
-
-
-def train_by_bound(model, bound, grey, num_samples, *, seed, **options):
-    """Maximise a bound of ``multisample`` with K draws; pixels are drawn afresh at every access. Returns the History.
-
-    grey: (N, D), probabilities of ink, on the model's device. options: those of ``fit``. A graphics card multiplies
-    matrices in TF32 here; a processor as ever.
-    """
-
-    def loss(model, grey, generator):
-        return -bound(model, binarise(grey, generator), num_samples, generator=generator).mean()
-
-    torch.set_float32_matmul_precision("high")
-    try:
-        return fit(model, loss, grey, generator=torch.Generator(grey.device).manual_seed(seed), **options)
-    finally:
-        torch.set_float32_matmul_precision("highest")
 
 
 @torch.no_grad()
@@ -56,22 +38,6 @@ def log_weights_in_parts(model, x, num_samples, *, generator):
     return torch.cat(parts, 1)
 
 
-def curve_evaluation(sets, num_samples):
-    """An ``evaluate`` for ``fit``: the ELBO and -L_K of the images of each set, by the same draws at every epoch.
-
-    sets: {name: (N, D)}. The record's keys are ``<name>_elbo`` and ``<name>_nll``, in nats.
-    """
-
-    def evaluate(model):
-        record, generator = {}, torch.Generator(next(iter(sets.values())).device).manual_seed(0)
-        for name, x in sets.items():
-            log_w = log_weights_in_parts(model, x, num_samples, generator=generator)
-            record |= {f"{name}_elbo": float(log_w.mean()), f"{name}_nll": -float(iwae(log_w).mean())}
-        return record
-
-    return evaluate
-
-
 def bounds_in_parts(model, x, counts, *, generator):
     """L_K of every image for each K of counts, (N, len(counts)), nats: the same draws, in groups of K.
 
@@ -80,22 +46,34 @@ def bounds_in_parts(model, x, counts, *, generator):
     most = counts[-1]
     if list(counts) != sorted(counts) or any(most % k for k in counts):
         raise ValueError(f"expected rising counts that divide the last one, got {list(counts)}")
-    columns = []
-    for part in x.split(max(1, AT_ONCE[x.device.type] // most)):
-        log_w = log_weights_in_parts(model, part, most, generator=generator)
-        columns.append(torch.stack([log_mean_exp(log_w.unflatten(0, (-1, k)), 1).mean(0) for k in counts], 1))
-    return torch.cat(columns)
+    log_w = log_weights_in_parts(model, x, most, generator=generator)
+    return torch.stack([log_mean_exp(log_w.unflatten(0, (-1, k)), 1).mean(0) for k in counts], 1)
 
 
-def measured_bounds(name, model, x, counts, *, seed):
-    """The last bound of every image, ``log_p`` (N,), and the ``mean`` of every bound, measured once and stored.
+def measured_bounds(run, x):
+    """The bounds of a run's model on the bits x, (N, D), measured once: {"log_p": (N,), "mean": (8,)}, nats.
 
-    The Values and the errors are those of ``measuring.measured``.
+    log_p: L_5000 of every image; mean: the mean of every L_K of ``BOUND_COUNTS``.
     """
 
-    def measure():
-        bounds = bounds_in_parts(model, x, counts, generator=torch.Generator(x.device).manual_seed(seed))
-        return {"log_p": bounds[:, -1], "mean": bounds.mean(0)}
+    def bounds(model, x, generator, counts=BOUND_COUNTS):
+        of_images = bounds_in_parts(model, x, counts, generator=generator)
+        return {"log_p": of_images[:, -1], "mean": of_images.mean(0)}
 
-    shapes = {"log_p": len(x), "mean": len(counts)}
-    return measured(name, model, x, shapes, measure, bounds=list(counts), seed=seed)
+    few = functools.partial(bounds, counts=BOUND_COUNTS[:4])
+    return run.measure("test", bounds, x, seed=1, probe=few, bounds=BOUND_COUNTS)
+
+
+def log_p_of_seeds(values):
+    """L_5000 of every image, {objective: (seeds, N)}, from the ``measured_bounds`` of {(objective, seed): ...}."""
+    return {of: torch.stack([v["log_p"] for (name, _), v in values.items() if name == of]) for of, _ in values}
+
+
+def mean_gain(log_p, other, spread):
+    """How much higher log_p is than other, image by image, and the standard error of that: two floats, nats.
+
+    log_p, other: (seeds, N), of the same images; spread: standard deviation of a mean over images from seed to seed.
+    The error holds both the images and the seeds.
+    """
+    gain = log_p.mean(0) - other.mean(0)
+    return float(gain.mean()), float((gain.var() / len(gain) + spread**2 * (1 / len(log_p) + 1 / len(other))) ** 0.5)

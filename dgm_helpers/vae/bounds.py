@@ -33,3 +33,9 @@ def effective_sample_size(log_w):
     r"""Kish's :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, between 1 and K. log_w: ``(K, B)``. Returns ``(B,)``."""
     _check(log_w)
     return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
+
+
+def normalised_weights(log_w):
+    r""":math:`\tilde w_k = w_k / \sum_j w_j`, without gradient: ``(K, B)`` to ``(K, B)``, each column sums to 1."""
+    _check(log_w)
+    return torch.softmax(log_w.detach(), 0)

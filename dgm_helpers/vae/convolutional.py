@@ -1,6 +1,6 @@
 """Convolutional encoder and decoder for square images of one channel: the reference architecture of question A4.
 
-They take and give flattened images, as the MLPs of ``vae`` do, with any leading axes, so they fit into ``vae.VAE``.
+They take and give flattened images, as the MLPs of ``networks`` do, with any leading axes, so they fit into ``VAE``.
 """
 
 from torch import nn

@@ -3,74 +3,44 @@
 B is the batch, D the number of pixels, L the latent dimension, K the number of draws per example.
 """
 
-import itertools
+import math
+import warnings
 
 import torch
 from torch import nn
 
 from dgm_helpers.probability.densities import (
     kl_standard_normal,
-    log_bernoulli,
     log_normal,
     log_standard_normal,
     sample_normal,
     softplus,
 )
+from dgm_helpers.probability.quadrature import grid_2d, log_integral
+from dgm_helpers.vae.likelihoods import Bernoulli
+from dgm_helpers.vae.networks import MLPDecoder, MLPEncoder, widths
 
-GRID_POINTS = 2**16  # of a latent grid decoded at a time: a fine grid's hidden layers would not fit into 4 GiB
-
-
-def mlp(widths, activation=nn.ReLU):
-    """Linear layers of these widths, input and output included, with an activation between them."""
-    layers = []
-    for i, (a, b) in enumerate(itertools.pairwise(widths)):
-        layers += [activation(), nn.Linear(a, b)] if i else [nn.Linear(a, b)]
-    return nn.Sequential(*layers)
-
-
-def _widths(hidden):
-    return [hidden] if isinstance(hidden, int) else list(hidden)
-
-
-class MLPEncoder(nn.Module):
-    """From an image to the mean and log-variance of q(z | x): (..., D) -> two of (..., L).
-
-    hidden: the width of one hidden layer, or a list of widths.
-    """
-
-    def __init__(self, data_dim, hidden, latent_dim, *, activation=nn.ReLU):
-        super().__init__()
-        self.body = mlp([data_dim, *_widths(hidden), 2 * latent_dim], activation)
-
-    def forward(self, x):
-        return self.body(x).chunk(2, dim=-1)
-
-
-class MLPDecoder(nn.Module):
-    """From a latent point to one parameter for each pixel, such as its log-odds: (..., L) -> (..., D).
-
-    hidden: the width of one hidden layer, or a list of widths, from the latent side.
-    """
-
-    def __init__(self, latent_dim, hidden, data_dim, *, activation=nn.ReLU):
-        super().__init__()
-        self.body = mlp([latent_dim, *_widths(hidden), data_dim], activation)
-
-    def forward(self, z):
-        return self.body(z)
+GRID_POINTS = 2**11  # of a latent grid decoded at a time: the hidden layers of all would not fit into 4 GiB
+BORDER = 1e-4  # of an image's posterior mass on the grid's outermost points: with more, log p(x) is too low
 
 
 class VAE(nn.Module):
     """p(z) = N(0, I), p(x | z) = Bernoulli(decoder(z)), q(z | x) = N(encoder(x)). Kingma and Welling (2014).
 
     log_likelihood: ``log p(x | z)`` as a function of x and the decoder's output, (..., D) and (..., D) -> (...), nats;
-    the Bernoulli's unless another is given.
+    ``Bernoulli()`` unless another is given. ``mean`` and ``sample`` need its methods of these names.
     """
 
-    def __init__(self, encoder, decoder, latent_dim, *, log_likelihood=log_bernoulli):
+    def __init__(self, encoder, decoder, latent_dim, *, log_likelihood=None):
         super().__init__()
         self.encoder, self.decoder, self.latent_dim = encoder, decoder, latent_dim
-        self.log_likelihood = log_likelihood
+        self.log_likelihood = log_likelihood or Bernoulli()
+
+    @classmethod
+    def mlp(cls, data_dim, hidden, latent_dim, *, activation=nn.ReLU):
+        """The common model, of bits. hidden: a width, or the encoder's widths; the decoder has them in reverse."""
+        encoder = MLPEncoder(data_dim, hidden, latent_dim, activation=activation)
+        return cls(encoder, MLPDecoder(latent_dim, widths(hidden)[::-1], data_dim, activation=activation), latent_dim)
 
     def log_joint(self, x, z):
         """log p(x, z) = log p(x | z) + log p(z): (B, D) and (..., B, L) -> (..., B), nats."""
@@ -104,12 +74,26 @@ class VAE(nn.Module):
         z = sample_normal(mu, log_var, generator=generator)
         return self.log_likelihood(x, self.decoder(z)) - kl_standard_normal(mu, log_var)
 
-    def sample(self, n, *, generator=None):
-        """Decoder outputs (logits, or means) of n images generated from the prior, z ~ N(0, I): (n, D)."""
-        weight = next(self.parameters())
-        z = torch.randn(n, self.latent_dim, generator=generator, dtype=weight.dtype, device=weight.device)
+    def sample_latent(self, n, *, generator=None):
+        """n draws from the prior, z ~ N(0, I): (n, L)."""
+        like = next(self.parameters())
+        return torch.randn(n, self.latent_dim, generator=generator, dtype=like.dtype, device=like.device)
+
+    def logits(self, z):
+        """The pixels' log-odds, given z: (..., L) -> (..., D)."""
         return self.decoder(z)
 
+    def mean(self, z):
+        """E[x | z], such as the pixels' probabilities: (..., L) -> (..., D)."""
+        return self.log_likelihood.mean(self.decoder(z))
+
+    def sample(self, n, *, generator=None):
+        """n draws of x from the model, z ~ N(0, I) first, then x ~ p(x | z): (n, D), without gradient."""
+        with torch.no_grad():
+            output = self.decoder(self.sample_latent(n, generator=generator))
+            return self.log_likelihood.sample(output, generator=generator)
+
+    @torch.no_grad()
     def grid_log_joint(self, points):
         """Decode a latent grid once; return the function that gives log p(x, z) of any images on it.
 
@@ -117,14 +101,36 @@ class VAE(nn.Module):
         is left of log p(x | z) = x . l(z) - sum_d log(1 + exp l_d(z)) is one matrix product for each batch.
         Raises ValueError for a likelihood that is not the Bernoulli's.
         """
-        if self.log_likelihood is not log_bernoulli:
-            raise ValueError(f"grid_log_joint is for log_bernoulli, this model has {self.log_likelihood}")
-        points_in_rows = points.flatten(0, 1)
-        with torch.no_grad():
-            size = self.decoder(points_in_rows[:1]).shape[-1]
-            logits = points.new_empty(len(points_in_rows), size)
-            for rows, part in zip(logits.split(GRID_POINTS), points_in_rows.split(GRID_POINTS), strict=True):
-                rows.copy_(self.decoder(part))
-            normaliser = torch.cat([softplus(rows).sum(-1) for rows in logits.split(GRID_POINTS)])
-            constant = log_standard_normal(points_in_rows) - normaliser
+        if not isinstance(self.log_likelihood, Bernoulli):
+            raise ValueError(f"grid_log_joint is for a Bernoulli, this model has {self.log_likelihood}")
+        rows = points.flatten(0, 1)
+        logits = rows.new_empty(len(rows), self.decoder(rows[:1]).shape[-1])
+        for part, points_of_part in zip(logits.split(GRID_POINTS), rows.split(GRID_POINTS), strict=True):
+            part.copy_(self.decoder(points_of_part))
+        normaliser = torch.cat([softplus(part).sum(-1) for part in logits.split(GRID_POINTS)])
+        constant = log_standard_normal(rows) - normaliser
         return lambda x: torch.addmm(constant, x, logits.T).unflatten(-1, points.shape[:2])
+
+    @torch.no_grad()
+    def log_evidence(self, bits, *, half_width=6.0, spacing=0.05):
+        r"""Exact :math:`\log p(x) = \log \int p(x, z)\,dz`, by a grid over a square: (N, D) -> (N,), nats.
+
+        The square is [-half_width, half_width]^2. Compare other widths and spacings to know the error.
+        Warns if more than ``BORDER`` of an image's posterior lies at the border. Raises ValueError for another latent
+        dimension, or data that are not bits.
+        """
+        if self.latent_dim != 2:
+            raise ValueError(f"expected a latent space of 2 dimensions, this model's has {self.latent_dim}")
+        if not ((bits == 0) | (bits == 1)).all():
+            raise ValueError(f"expected bits, got values from {float(bits.min()):g} to {float(bits.max()):g}")
+        grid = grid_2d(-half_width, half_width, spacing, dtype=bits.dtype, device=bits.device)
+        log_joint, log_p, outside = self.grid_log_joint(grid), [], 0
+        for batch in bits.split(100):
+            log_f = log_joint(batch)
+            log_p.append(log_integral(log_f, grid.spacing))
+            edges = torch.cat([log_f[:, [0, -1]], log_f[:, 1:-1, [0, -1]].mT], -1)  # (b, 2, n + n - 2)
+            outside += int((log_integral(edges, grid.spacing) > log_p[-1] + math.log(BORDER)).sum())
+        if outside:
+            message = f"{outside} of {len(bits)} posteriors reach the border of the grid of half-width {half_width:g}"
+            warnings.warn(f"{message}: their log p(x) is too low", stacklevel=3)  # past no_grad
+        return torch.cat(log_p)

@@ -2,20 +2,12 @@ r"""Training by the K-sample bound :math:`L_K = \log\frac1K\sum_k w_k`: three es
 
 Each function returns ``(B,)``: as a value, the estimate of the bound in nats; under ``backward``, the estimator's
 gradient, which is not always the derivative of the value. All three have the same mean. B images, K draws for each.
-model is a ``VAE`` or, but for ``resampled_bound``, a ``TwoLayerVAE``.
+model is a ``VAE`` or a ``TwoLayerVAE``.
 """
 
 import torch
 
-from dgm_helpers.probability.densities import log_normal, sample_normal
-from dgm_helpers.vae.bounds import iwae
-
-
-def normalised_weights(log_w):
-    r""":math:`\tilde w_k = w_k / \sum_j w_j`, without gradient: ``(K, B)`` to ``(K, B)``, each column sums to 1."""
-    if log_w.ndim != 2 or log_w.shape[0] == 0:
-        raise ValueError(f"expected log_w of shape (K, B) with K >= 1, got {tuple(log_w.shape)}")
-    return torch.softmax(log_w.detach(), 0)
+from dgm_helpers.vae.bounds import elbo, iwae, normalised_weights
 
 
 def _with_gradient_of(surrogate, value):
@@ -47,7 +39,7 @@ def path_derivative_elbo(model, x, num_samples, *, generator=None):
     Leaving out the score of q, of mean 0, makes the gradient vanish where q is the posterior. Roeder et al. (2017).
     """
     z, log_q = model.draws(x, num_samples, held=True, generator=generator)
-    return (model.log_joint(x, z) - log_q).mean(0)
+    return elbo(model.log_joint(x, z) - log_q)
 
 
 def doubly_reparameterised_bound(model, x, num_samples, *, generator=None):
@@ -68,16 +60,12 @@ def resampled_bound(model, x, num_samples, *, generator=None):
     Decoder: :math:`\nabla_\theta \log w_k`. Encoder: :math:`\tilde w_k\, \partial_z \log w_k\, \nabla_\phi z_k`. Given
     the K draws, the mean over the choice is the doubly reparameterised gradient.
     """
-    mu, log_var = model.encoder(x)
+    z, log_q = model.draws(x, num_samples, held=True, generator=generator)
     with torch.no_grad():
-        draws = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
-        log_w = model.log_joint(x, draws) - log_normal(draws, mu, log_var)
+        log_w = model.log_joint(x, z) - log_q
         weights = normalised_weights(log_w)
         chosen = _one_of(weights, generator)
-        weight = weights.gather(0, chosen)[0]
-        draw = draws.gather(0, chosen.unsqueeze(-1).expand(1, *mu.shape))[0]
-        epsilon = (draw - mu) * torch.exp(-0.5 * log_var)
-    z = mu + torch.exp(0.5 * log_var) * epsilon
-    _scale_slope(z, weight)
-    log_w_chosen = model.log_joint(x, z) - log_normal(z, mu.detach(), log_var.detach())
-    return _with_gradient_of(log_w_chosen, iwae(log_w))
+    _scale_slope(z, weights)
+    draw = z.gather(0, chosen.unsqueeze(-1).expand(1, *z.shape[1:]))  # (1, B, L): the others' slopes are 0
+    log_w_chosen = model.log_joint(x, draw) - log_q.gather(0, chosen)
+    return _with_gradient_of(log_w_chosen[0], iwae(log_w))

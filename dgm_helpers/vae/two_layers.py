@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from dgm_helpers.probability.densities import log_bernoulli, log_normal, log_standard_normal, sample_normal
+from dgm_helpers.probability.densities import log_normal, log_standard_normal, sample_normal
+from dgm_helpers.vae.likelihoods import Bernoulli
+from dgm_helpers.vae.model import VAE
 
 
 def _held(network, h):
@@ -23,11 +25,11 @@ class TwoLayerVAE(nn.Module):
     log-variance of a diagonal Gaussian, such as an ``MLPEncoder``; decoder returns log-odds. latent_dims: (L1, L2).
     """
 
-    def __init__(self, encoder, upper_encoder, prior, decoder, latent_dims, *, log_likelihood=log_bernoulli):
+    def __init__(self, encoder, upper_encoder, prior, decoder, latent_dims, *, log_likelihood=None):
         super().__init__()
         self.encoder, self.upper_encoder, self.prior, self.decoder = encoder, upper_encoder, prior, decoder
         self.latent_dims = tuple(latent_dims)
-        self.log_likelihood = log_likelihood
+        self.log_likelihood = log_likelihood or Bernoulli()
 
     def log_joint(self, x, z):
         """log p(x, z) = log p(x | h1) + log p(h1 | h2) + log p(h2): (B, D) and (..., B, L1 + L2) -> (..., B), nats.
@@ -56,13 +58,23 @@ class TwoLayerVAE(nn.Module):
             mu2, log_var2 = _held(self.upper_encoder, h1)
         return z, log_normal(h1, mu1, log_var1) + log_normal(h2, mu2, log_var2)
 
-    def log_weights(self, x, num_samples, *, generator=None):
-        """log w = log p(x, z) - log q(z | x) at K draws from q: (B, D) -> (K, B), nats."""
-        z, log_q = self.draws(x, num_samples, generator=generator)
-        return self.log_joint(x, z) - log_q
+    log_weights = VAE.log_weights
 
-    def sample(self, n, *, generator=None):
-        """Decoder outputs of n images from the model, h2 before h1: (n, D)."""
+    def sample_latent(self, n, *, generator=None):
+        """n draws from p(h2) p(h1 | h2), the upper layer first: (n, L1 + L2)."""
         weight = next(self.parameters())
         h2 = torch.randn(n, self.latent_dims[1], generator=generator, dtype=weight.dtype, device=weight.device)
-        return self.decoder(sample_normal(*self.prior(h2), generator=generator))
+        return torch.cat([sample_normal(*self.prior(h2), generator=generator), h2], -1)
+
+    def logits(self, z):
+        """Log-odds of the pixels, which know h1 alone: (..., L1 + L2) -> (..., D)."""
+        return self.decoder(z[..., : self.latent_dims[0]])
+
+    def mean(self, z):
+        """Pixel probabilities E[x | z]: (..., L1 + L2) -> (..., D)."""
+        return self.log_likelihood.mean(self.logits(z))
+
+    @torch.no_grad()
+    def sample(self, n, *, generator=None):
+        """n draws of x from the model, h2 before h1 before x: (n, D), without gradient."""
+        return self.log_likelihood.sample(self.logits(self.sample_latent(n, generator=generator)), generator=generator)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from dgm_helpers.data.banana import banana_log_joint
 from dgm_helpers.mcmc.hmc import leapfrog
 from dgm_helpers.probability.quadrature import grid_2d
-from dgm_helpers.training.run import read_weights, weights_dir
+from dgm_helpers.training import read_file, weights_dir
 
 pytestmark = pytest.mark.site
 PAGES = {"latent_plane": "book/play/latent_plane.html", "banana_hmc": "book/play/banana_hmc.html"}
@@ -620,7 +620,7 @@ def test_rounding_is_refused_when_it_is_too_coarse(model, monkeypatch):
 
 def retrained(folder):
     """A folder of weights whose VAE is another one, by a thousandth in each bias of the output."""
-    tensors, _ = read_weights(weights_dir() / "vae_2d.safetensors")
+    tensors, *_ = read_file(weights_dir() / "vae_2d.safetensors")
     with safe_open(weights_dir() / "vae_2d.safetensors", framework="pt") as file:
         notes = file.metadata()
     (name,) = (name for name, tensor in tensors.items() if tensor.shape == (784,))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dgm_helpers.probability.densities import log_normal
-from dgm_helpers.vae.bounds import effective_sample_size, elbo, iwae
+from dgm_helpers.vae.bounds import effective_sample_size, elbo, iwae, normalised_weights
 
 
 def linear_gaussian(num_samples, num_examples, q_mean_shift=0.0, q_log_var_shift=0.0):
@@ -68,8 +68,16 @@ def test_effective_sample_size_of_one_dominant_weight_is_one():
     assert float(effective_sample_size(torch.tensor([[0.0], [-500.0], [-600.0]]))) == pytest.approx(1.0)
 
 
+def test_normalised_weights_are_the_softmax_over_draws_and_carry_no_gradient():
+    log_w = torch.tensor([[-2000.0, 0.0], [-2001.0, 0.0]], requires_grad=True)
+    weights = normalised_weights(log_w)
+    assert not weights.requires_grad
+    torch.testing.assert_close(weights.sum(0), torch.ones(2))
+    assert float(weights[0, 0] / weights[1, 0]) == pytest.approx(math.e, rel=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(5,), (0, 3), (2, 3, 4)])
-@pytest.mark.parametrize("bound", [elbo, iwae, effective_sample_size])
+@pytest.mark.parametrize("bound", [elbo, iwae, effective_sample_size, normalised_weights])
 def test_a_wrong_shape_is_named(bound, shape):
     with pytest.raises(ValueError, match=r"expected log_w of shape \(K, B\).*got"):
         bound(torch.zeros(shape))

@@ -4,20 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dgm_helpers.probability.densities import log_normal
-from dgm_helpers.vae.convolutional import ConvDecoder, ConvEncoder
-from dgm_helpers.vae.model import VAE
+from dgm_helpers.vae import VAE, ConvDecoder, ConvEncoder, Gaussian
 
 LATENT = 3
 
 
-def unit_normal(x, mu):
-    return log_normal(x, mu, torch.zeros_like(mu))
-
-
 def model(side):
     torch.manual_seed(0)
-    return VAE(ConvEncoder(LATENT, side), ConvDecoder(LATENT, side), LATENT, log_likelihood=unit_normal).double()
+    return VAE(ConvEncoder(LATENT, side), ConvDecoder(LATENT, side), LATENT, log_likelihood=Gaussian(1.0)).double()
 
 
 def images(*shape):
@@ -93,7 +87,7 @@ def test_it_serves_the_vae(side):
     vae, x = model(side), images(5, side**2)
     assert vae.log_weights(x, 4).shape == (4, 5)
     assert vae.elbo(x).shape == (5,)
-    assert vae.sample(6).shape == (6, side**2)
+    assert vae.mean(vae.sample_latent(6)).shape == vae.sample(6).shape == (6, side**2)
 
 
 @pytest.mark.parametrize("side", [28, 32])

@@ -1,15 +1,19 @@
 """The VAE: its bounds against an exact integral, its shapes, its gradients."""
 
 import itertools
+import warnings
 
 import pytest
 import torch
 
 from dgm_helpers.probability.densities import kl_standard_normal, log_bernoulli, log_normal, log_standard_normal
-from dgm_helpers.probability.quadrature import grid_2d, log_evidence, log_integral
+from dgm_helpers.probability.quadrature import grid_2d, log_integral
 from dgm_helpers.vae import model as vae
 from dgm_helpers.vae.bounds import elbo, iwae
-from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
+from dgm_helpers.vae.likelihoods import Gaussian
+from dgm_helpers.vae.model import VAE
+from dgm_helpers.vae.networks import MLPDecoder, MLPEncoder
+from dgm_helpers.vae.runs import vae_2d_loss, vae_2d_run
 
 D, SPACING = 6, 0.05
 
@@ -17,7 +21,7 @@ D, SPACING = 6, 0.05
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    model = VAE(MLPEncoder(D, 9, 2), MLPDecoder(2, 9, D), 2).double()
+    model = VAE.mlp(D, 9, 2).double()
     for parameter in model.decoder.parameters():
         parameter.data *= 4  # so that z matters
     return model
@@ -29,12 +33,49 @@ def x():
 
 
 def exact(model, x):
-    return log_evidence(model.grid_log_joint(grid_2d(-7, 7, SPACING, dtype=torch.float64)), x, SPACING)
+    return model.log_evidence(x, half_width=7.0, spacing=SPACING)
 
 
 def test_the_exact_likelihood_sums_to_one_over_all_images(model):
     every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D)), dtype=torch.float64)
     assert float(exact(model, every).exp().sum()) == pytest.approx(1, abs=1e-9)
+    assert float(model.log_evidence(every, half_width=8.0, spacing=0.1).exp().sum()) == pytest.approx(1, abs=1e-9)
+
+
+def test_the_exact_likelihood_refuses_what_it_is_not_for(model, x):
+    with pytest.raises(ValueError, match=r"expected bits, got values from 0 to 0\.5"):
+        model.log_evidence(x / 2)
+    with pytest.raises(ValueError, match=r"of 2 dimensions, this model's has 3"):
+        VAE.mlp(D, 9, 3).log_evidence(x.float())
+
+
+def test_mass_at_the_border_of_the_grid_is_reported(model, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exact(model, x)
+    with pytest.warns(UserWarning, match="5 of 5 posteriors reach the border of the grid of half-width 1"):
+        narrow = model.log_evidence(x, half_width=1.0)
+    assert (narrow < exact(model, x)).all()
+
+
+@pytest.mark.parametrize("direction", [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)])
+def test_mass_at_any_one_border_is_reported(direction):
+    """log-odds 5 (d . z - 6): a white image asks for d . z of about 6."""
+    decoder = torch.nn.Linear(2, D)
+    decoder.weight.data[:], decoder.bias.data[:] = 5 * torch.tensor(direction), -30.0
+    model, white = VAE(MLPEncoder(D, 9, 2), decoder, 2), torch.ones(1, D)
+    with pytest.warns(UserWarning, match="1 of 1 posteriors reach"):
+        model.log_evidence(white, half_width=6.0, spacing=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.log_evidence(white, half_width=12.0, spacing=0.1)
+
+
+def test_a_grid_knows_its_spacing_and_what_is_computed_from_it_is_plain():
+    points = grid_2d(-2, 2, 0.5)
+    assert points.spacing == 0.5
+    assert type(2 * points) is type(points.flatten(0, 1)) is torch.Tensor
+    assert not hasattr(points + 1, "spacing")
 
 
 def test_the_shared_grid_equals_the_joint_written_out(model, x):
@@ -85,8 +126,39 @@ def test_shapes_and_generator(model, x):
     assert model.log_weights(x, 3).shape == (3, 5)
     assert model.elbo(x).shape == (5,)
     assert model.sample(7).shape == (7, D)
+    assert model.sample_latent(7).shape == (7, 2)
     one, two = (model.sample(4, generator=torch.Generator().manual_seed(0)) for _ in range(2))
     assert torch.equal(one, two)
+
+
+def test_samples_are_bits_with_the_probabilities_of_the_model(model):
+    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D)), dtype=torch.float64)
+    drawn = model.sample(20_000, generator=torch.Generator().manual_seed(0))
+    assert set(drawn.flatten().tolist()) == {0.0, 1.0}
+    index = (drawn @ (2.0 ** torch.arange(D - 1, -1, -1, dtype=torch.float64))).long()
+    counts, expected = torch.bincount(index, minlength=2**D), 20_000 * exact(model, every).exp()
+    chi_square = float(((counts - expected) ** 2 / expected).sum())  # 63 degrees of freedom
+    assert chi_square < 63 + 5 * (2 * 63) ** 0.5
+
+
+def test_the_decoders_outputs_have_their_own_names(model):
+    z = model.sample_latent(5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(z, torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(model.logits(z), model.decoder(z))
+    torch.testing.assert_close(model.mean(z), 1 / (1 + (-model.decoder(z)).exp()))
+
+
+def test_the_common_model_draws_its_parameters_encoder_first():
+    torch.manual_seed(3)
+    common = VAE.mlp(D, [9, 5], 2, activation=torch.nn.Tanh)
+    torch.manual_seed(3)
+    encoder, decoder = (
+        MLPEncoder(D, [9, 5], 2, activation=torch.nn.Tanh),
+        MLPDecoder(2, [5, 9], D, activation=torch.nn.Tanh),
+    )
+    assert repr(common) == repr(VAE(encoder, decoder, 2))
+    for name, value in VAE(encoder, decoder, 2).state_dict().items():
+        assert torch.equal(common.state_dict()[name], value), name
 
 
 def test_a_batch_of_five_is_five_singles(model, x):
@@ -112,21 +184,33 @@ def test_hidden_layers_and_activation():
 
 def test_another_likelihood(x):
     torch.manual_seed(0)
-    model = VAE(MLPEncoder(D, 9, 2), MLPDecoder(2, 9, D), 2, log_likelihood=unit_normal).double()
+    model = VAE(MLPEncoder(D, 9, 2), MLPDecoder(2, 9, D), 2, log_likelihood=Gaussian(0.3)).double()
     z = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    expected = torch.distributions.Normal(model.decoder(z), 1.0).log_prob(x).sum(-1)
+    expected = torch.distributions.Normal(model.decoder(z), 0.3**0.5).log_prob(x).sum(-1)
     torch.testing.assert_close(model.log_joint(x, z), expected + log_standard_normal(z))
     mu, log_var = model.encoder(x)
-    draw = mu + (0.5 * log_var).exp() * torch.randn(
-        mu.shape, dtype=mu.dtype, generator=torch.Generator().manual_seed(3)
-    )
-    reconstruction = torch.distributions.Normal(model.decoder(draw), 1.0).log_prob(x).sum(-1)
+    noise = torch.randn(mu.shape, dtype=mu.dtype, generator=torch.Generator().manual_seed(3))
+    draw = mu + (0.5 * log_var).exp() * noise
+    reconstruction = torch.distributions.Normal(model.decoder(draw), 0.3**0.5).log_prob(x).sum(-1)
     torch.testing.assert_close(
         model.elbo(x, generator=torch.Generator().manual_seed(3)), reconstruction - kl_standard_normal(mu, log_var)
     )
-    with pytest.raises(ValueError, match="is for log_bernoulli"):
+    torch.testing.assert_close(model.mean(z), model.decoder(z))
+    drawn = Gaussian(0.3).sample(torch.full((50_000,), 2.0), generator=torch.Generator().manual_seed(0))
+    assert float(drawn.mean()) == pytest.approx(2, abs=0.01)
+    assert float(drawn.var()) == pytest.approx(0.3, abs=0.01)
+    assert model.sample(4).shape == (4, D)
+    with pytest.raises(ValueError, match="is for a Bernoulli"):
         model.grid_log_joint(grid_2d(-1, 1, 0.5))
 
 
-def unit_normal(x, mu):
-    return log_normal(x, mu, torch.zeros_like(mu))
+def test_the_run_of_b4():
+    """Its loss is the one-draw ELBO of pixels tossed with the batch's generator."""
+    grey = torch.rand(6, 784, generator=torch.Generator().manual_seed(0))
+    run = vae_2d_run(grey, "another", epochs=3)
+    model, generator = run.new_model(), torch.Generator().manual_seed(1)
+    bits = torch.bernoulli(grey, generator=generator)
+    expected = -model.elbo(bits, generator=generator).mean()
+    torch.testing.assert_close(vae_2d_loss(model, grey, torch.Generator().manual_seed(1)), expected)
+    assert run.options["epochs"] == 3
+    assert [tuple(p.shape) for p in model.decoder.parameters()] == [(512, 2), (512,), (784, 512), (784,)]

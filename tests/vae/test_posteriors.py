@@ -8,7 +8,7 @@ from torch import nn
 
 from dgm_helpers.probability.quadrature import grid_2d, log_evidence
 from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
-from dgm_helpers.vae.posteriors import best_gaussian, local_grids
+from dgm_helpers.vae.posteriors import best_gaussian, elbo_on_grid, local_grids, posterior_moments, svi
 
 MEAN, COV = torch.tensor([[0.3, -0.8], [-1.0, 0.2]]).double(), torch.tensor([[0.5, 0.3], [0.3, 0.4]]).double()
 LOG_Z = torch.tensor([-3.0, -700.0]).double()
@@ -31,10 +31,32 @@ def grids():
     return local_grids(GaussianPosterior(), torch.tensor([[0.0], [1.0]]), SHARED, UNIT, batch_size=1)
 
 
+def test_posterior_moments_are_the_known_ones():
+    log_p, mean, sd = posterior_moments(GaussianPosterior(), torch.tensor([[0.0], [1.0]]), SHARED, batch_size=1)
+    torch.testing.assert_close(log_p, LOG_Z, atol=1e-6, rtol=0)
+    torch.testing.assert_close(mean, MEAN, atol=1e-6, rtol=0)
+    torch.testing.assert_close(sd, COV.diagonal().sqrt().expand(2, 2), atol=1e-6, rtol=0)
+
+
 def test_local_grids_are_placed_by_the_posterior_and_hold_its_mass(grids):
     torch.testing.assert_close(grids.mean, MEAN, atol=1e-6, rtol=0)
     torch.testing.assert_close(grids.scale, COV.diagonal().sqrt().expand(2, 2), atol=1e-6, rtol=0)
     torch.testing.assert_close(grids.log_evidence, LOG_Z, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("slope", [None, torch.tensor([[0.5], [-0.3]]).double()], ids=["diagonal", "tilted"])
+def test_the_bound_on_the_grid_is_log_z_minus_the_known_kl(grids, slope):
+    """KL(q || p) of two Gaussians in u, where p has mean 0 and the correlation matrix as covariance. The grid ends more
+    than six standard deviations from each mean: what it cuts off is below the tolerance."""
+    mu, log_sd = torch.tensor([[0.4, -0.7], [0.0, 0.9]]).double(), torch.tensor([[-0.2, -0.3], [-0.9, -0.4]]).double()
+    rise = torch.zeros(2, 1).double() if slope is None else slope
+    scale_tril = torch.diag_embed(log_sd.exp())
+    scale_tril[:, 1, 0] = rise[:, 0] * log_sd[:, 0].exp()  # u2 = mu2 + slope (u1 - mu1) + sd2 epsilon
+    q = torch.distributions.MultivariateNormal(mu, scale_tril=scale_tril)
+    correlation = COV / torch.outer(COV.diagonal().sqrt(), COV.diagonal().sqrt())
+    p = torch.distributions.MultivariateNormal(torch.zeros(2).double(), correlation)
+    expected = LOG_Z - torch.distributions.kl_divergence(q, p)
+    torch.testing.assert_close(elbo_on_grid(grids, mu, log_sd, slope), expected, atol=1e-6, rtol=0)
 
 
 def test_a_tilted_gaussian_is_the_posterior(grids):
@@ -80,3 +102,18 @@ def test_a_vae_integrates_to_the_same_on_local_and_shared_grids():
     torch.testing.assert_close(
         grids.log_evidence, log_evidence(model.grid_log_joint(SHARED), x, 0.1), atol=1e-3, rtol=0
     )
+
+
+def test_svi_climbs_to_the_mean_field_optimum():
+    """Same mean, variances 1 / precision_ii, KL -log(1 - rho^2) / 2; the bounds are those of the steps."""
+    start, images = torch.zeros(2, 2).double(), torch.tensor([[0.0], [1.0]])
+    settings = {"num_steps": 800, "num_samples": 64, "lr": 0.05, "generator": torch.Generator().manual_seed(0)}
+    mu, log_var, bounds = svi(GaussianPosterior(), images, start, start, **settings)
+    torch.testing.assert_close(mu, MEAN, atol=0.03, rtol=0)
+    torch.testing.assert_close(log_var.exp(), 1 / torch.linalg.inv(COV).diagonal().expand(2, 2), atol=0.01, rtol=0)
+    rho_squared = float(COV[0, 1] ** 2 / (COV[0, 0] * COV[1, 1]))
+    best = LOG_Z + 0.5 * math.log(1 - rho_squared)
+    assert bounds.shape == (800, 2)
+    torch.testing.assert_close(bounds[-200:].mean(0), best, atol=0.02, rtol=0)
+    assert (bounds[:5].mean(0) < best - 0.5).all()
+    assert (start == 0).all()

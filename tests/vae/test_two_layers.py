@@ -9,11 +9,17 @@ import torch
 from slopes import gradient
 from torch import nn
 
-from dgm_helpers.probability.densities import log_normal
+from dgm_helpers.probability.densities import log_normal, sample_bernoulli
+from dgm_helpers.vae import multisample
 from dgm_helpers.vae import two_layers as hierarchical
-from dgm_helpers.vae.bounds import elbo, iwae
-from dgm_helpers.vae.model import MLPDecoder, MLPEncoder
-from dgm_helpers.vae.multisample import doubly_reparameterised_bound, path_derivative_elbo, reparameterised_bound
+from dgm_helpers.vae.bounds import elbo, iwae, normalised_weights
+from dgm_helpers.vae.multisample import (
+    doubly_reparameterised_bound,
+    path_derivative_elbo,
+    reparameterised_bound,
+    resampled_bound,
+)
+from dgm_helpers.vae.networks import MLPDecoder, MLPEncoder
 from dgm_helpers.vae.two_layers import TwoLayerVAE
 
 X = torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)
@@ -141,20 +147,47 @@ def test_at_the_posterior_the_bound_is_exact_and_the_encoders_gradient_vanishes(
             torch.testing.assert_close(slopes, torch.zeros_like(slopes), rtol=0, atol=1e-10)
 
 
-def test_samples_have_the_moments_of_both_layers():
+def test_the_resampled_gradients_mean_over_the_choice_is_the_doubly_reparameterised_one(model, monkeypatch):
+    seeded = lambda: torch.Generator().manual_seed(2)  # noqa: E731
+    weights = normalised_weights(model.log_weights(X, 4, generator=seeded()))
+    doubly, mean = gradient(model, doubly_reparameterised_bound(model, X, 4, generator=seeded()).sum()), 0
+    for k in range(4):
+        monkeypatch.setattr(multisample, "_one_of", lambda weights, generator, k=k: torch.tensor([[k]]))
+        mean = mean + weights[k, 0] * gradient(model, resampled_bound(model, X, 4, generator=seeded()).sum())
+    torch.testing.assert_close(mean, doubly)
+
+
+def test_latent_draws_have_the_moments_of_both_layers():
     torch.manual_seed(0)
     prior = MLPEncoder(2, [], 3).double()  # linear: h1 is Gaussian given h2, and its moments are known
     with torch.no_grad():
         prior.body[0].weight[3:] = 0
     model = TwoLayerVAE(nn.Identity(), nn.Identity(), prior, nn.Identity(), (3, 2)).double()
     with torch.no_grad():
-        h1 = model.sample(200_000, generator=torch.Generator().manual_seed(0))
+        h1, h2 = model.sample_latent(200_000, generator=torch.Generator().manual_seed(0)).split((3, 2), 1)
         slope, offset = prior.body[0].weight[:3], prior.body[0].bias
         cov = slope @ slope.T + torch.diag(torch.exp(offset[3:]))
     error = cov.diag().sqrt() / 200_000**0.5
     assert ((h1.mean(0) - offset[:3]).abs() < 5 * error).all()
     spread = torch.sqrt((cov**2 + torch.outer(cov.diag(), cov.diag())) / 200_000)  # standard error of a covariance
     assert ((torch.cov(h1.T) - cov).abs() < 5 * spread).all()
+    between = torch.cov(torch.cat([h1, h2], 1).T)[:3, 3:]  # Cov(h1, h2) is the slope, as Cov(h2) = I
+    assert ((between - slope).abs() < 5 * torch.sqrt((slope**2 + cov.diag()[:, None]) / 200_000)).all()
+
+
+def test_a_sample_is_bits_of_the_mean_image_given_the_lower_layer(model):
+    seeded = lambda: torch.Generator().manual_seed(0)  # noqa: E731
+    z = model.sample_latent(100_000, generator=seeded())
+    torch.testing.assert_close(model.logits(z), model.decoder(z[:, :1]))
+    torch.testing.assert_close(model.mean(z), torch.sigmoid(model.logits(z)))
+    bits = model.sample(100_000, generator=seeded())  # the same z first
+    assert not bits.requires_grad
+    assert set(bits.unique().tolist()) == {0.0, 1.0}
+    residual = bits - model.mean(z).detach()
+    assert (residual.mean(0).abs() < 4 * residual.std(0) / 100_000**0.5).all()
+    generator = seeded()
+    of_latents = sample_bernoulli(model.logits(model.sample_latent(9, generator=generator)), generator=generator)
+    assert torch.equal(model.sample(9, generator=seeded()), of_latents)
 
 
 def test_shapes_and_a_wrong_number_of_components(model):
