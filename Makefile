@@ -47,12 +47,12 @@ pdf: $(READY)  ## build the whole book as one PDF (needs XeLaTeX and latexmk)
 	@if grep -E "(Reference|Citation|Hyper reference) .* undefined" _build/latex/book.log >&2; then exit 1; fi
 	@echo "The book is built: $(abspath _build/latex/book.pdf)"
 
-test: site  ## unit tests, every notebook re-executed and compared, the built site opened in a browser
+test: site  ## all tests: the package, every notebook re-executed and compared, the built site opened in a browser
 	$(TEST_ENV) $(BIN)/python -m pytest notebooks tests --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
 	  -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-fast: $(READY)  ## unit tests only
-	$(BIN)/python -m pytest tests -m "not site"
+fast: $(READY)  ## tests of the package and of the repository's rules: no notebook is executed, no browser opened
+	$(BIN)/python -m pytest tests --ignore=tests/site -m "not site"
 
 lint: $(READY)  ## check formatting and style
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -64,7 +64,7 @@ execute: $(READY)  ## re-execute the notebooks in place (NOTEBOOKS=... for some 
 	$(BIN)/python tools/execute.py $(NOTEBOOKS)
 	$(BIN)/python tools/picture.py
 
-retrain: $(READY)  ## train every stored model afresh, then re-execute (NOTEBOOKS=... for those of some)
+retrain: $(READY)  ## train every stored model afresh into weights/, then re-execute (NOTEBOOKS=... for those of some)
 	DGM_RETRAIN=always $(BIN)/python tools/execute.py $(NOTEBOOKS)
 	$(BIN)/python tools/picture.py
 	$(BIN)/python tools/play_assets.py --encode

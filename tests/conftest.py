@@ -3,20 +3,19 @@
 import json
 
 import torch
-from repo import ROOT
 
 torch.set_num_threads(1)
 LONGEST = ("test_site.py", "test_launch.py", "test_quality.py", "test_practice.py", "test_play.py")  # then notebooks
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """The longest files first, so that no worker is left alone with one of them at the end."""
-    status = json.loads((ROOT / "notebooks" / "status.json").read_text(encoding="utf8"))
+    status = json.loads((config.rootpath / "notebooks" / "status.json").read_text(encoding="utf8"))
 
     def rank(item):
         if item.path.name in LONGEST:
             return LONGEST.index(item.path.name), 0
-        entry = status.get(item.path.relative_to(ROOT).as_posix())
+        entry = status.get(item.path.relative_to(config.rootpath).as_posix())
         return (len(LONGEST), -entry["processor_seconds"]) if entry else (len(LONGEST) + 1, 0)
 
     items.sort(key=rank)

@@ -5,7 +5,7 @@
 
 Progress bars and warnings (stderr) are not stored, and neither are timings, nor metadata of the machine. A notebook
 that fails is left as it was. When it ran, for how long and with what goes into notebooks/status.json, which the status
-page shows, and how long also into its first cell.
+page shows, and how long also into its first cell; what its outputs depend on goes into notebooks/digests.json.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import platform
 import re
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
+import digests
 import nbformat
 import run_times
 from nbclient import NotebookClient
@@ -59,9 +61,29 @@ def processor_seconds():
     return used.ru_utime + used.ru_stime
 
 
+def in_book(path):
+    """Whether a notebook is one of the book's, under notebooks/."""
+    return path.resolve().parent.parent == STATUS.parent
+
+
+def update(file, path, change):
+    """Give the notebook a new entry in a file of notebooks/, ``change(old)``; return it. Whole or not at all."""
+    entries = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
+    name = path.resolve().relative_to(ROOT).as_posix()
+    entries[name] = change(entries.get(name, {}))
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n", encoding="utf8")
+    os.replace(partial, file)
+    return entries[name]
+
+
 def execute(path, store=True):
-    """Execute a notebook and, if asked to, store its outputs. Returns the GiB of GPU memory that it reserved,
-    PyTorch's cache included, and that its tensors took at most."""
+    """Execute a notebook and, if asked to, store its outputs and, of a notebook of the book, what they depend on.
+
+    Returns the GiB of GPU memory that it reserved, PyTorch's cache included, and that its tensors took at most. Raises
+    ValueError, before anything is stored, if it loaded results that are not the book's.
+    """
+    depends = digests.sources(path, ROOT) if in_book(path) else {}  # as they are before: a later change is told then
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(MEMORY))
     client = NotebookClient(
@@ -71,22 +93,26 @@ def execute(path, store=True):
         record_timing=False,
         resources={"metadata": {"path": path.parent}},
     )
-    client.execute()
+    with tempfile.NamedTemporaryFile() as log:  # takes the paths of the files that the notebook loads
+        client.execute(env=os.environ | {"DGM_LOADED": log.name})
+        weights = digests.loaded_weights(Path(log.name), ROOT / "weights") if store and depends else {}
     memory = [int(number) / 2**30 for number in notebook.cells.pop().outputs[0].text.split()]
     if not store:
         return memory
     partial = path.with_suffix(".partial")
     nbformat.write(tidy(notebook), partial)
     os.replace(partial, path)
+    if depends:
+        update(STATUS.with_name("digests.json"), path, lambda _: depends | {"weights": weights})
     return memory
 
 
 def training_seconds_since(start):
     """Seconds of the trainings stored since ``start``, by the clock."""
-    from dgm_helpers.training.run import read_weights, weights_dir
+    from dgm_helpers.training import cache_dir, read_file, weights_dir
 
-    new = [path for path in weights_dir().glob("*.safetensors") if path.stat().st_mtime >= start]
-    return sum(read_weights(path)[1]["history"]["seconds"] for path in new)
+    files = [path for folder in (weights_dir(), cache_dir()) for path in folder.glob("*.safetensors")]
+    return sum(read_file(path)[2].seconds for path in files if path.stat().st_mtime >= start)
 
 
 def processor():
@@ -114,10 +140,8 @@ def record(path, seconds, processor_seconds, gpu=None):
     The processor's time does not depend on what else the machine was doing. gpu: what else is known of an execution on
     a graphics card; it is noted beside the one that made the stored outputs. Returns the notebook's entry.
     """
-    if path.resolve().parent.parent != STATUS.parent:
+    if not in_book(path):
         return None
-    status = json.loads(STATUS.read_text(encoding="utf8")) if STATUS.exists() else {}
-    name = path.resolve().relative_to(ROOT).as_posix()
     entry = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(seconds),
@@ -127,13 +151,9 @@ def record(path, seconds, processor_seconds, gpu=None):
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in ("torch", "numpy", "matplotlib")},
     }
-    old = status.get(name, {})
     if gpu is None:
-        status[name] = entry | ({"gpu": old["gpu"]} if "gpu" in old else {})
-    else:
-        status[name] = old | {"gpu": entry | gpu}
-    STATUS.write_text(json.dumps(dict(sorted(status.items())), indent=1) + "\n", encoding="utf8")
-    return status[name]
+        return update(STATUS, path, lambda old: entry | ({"gpu": old["gpu"]} if "gpu" in old else {}))
+    return update(STATUS, path, lambda old: old | {"gpu": entry | gpu})
 
 
 def main():
@@ -153,7 +173,7 @@ def main():
             entry = record(path, seconds, used, gpu if reserved > 0 and arguments.time_only else None)
             if entry and not arguments.time_only:
                 run_times.state(path, entry)
-        except CellExecutionError as error:
+        except (CellExecutionError, SyntaxError, ValueError) as error:
             print(error, file=sys.stderr)
             failed.append(str(path))
     if failed:

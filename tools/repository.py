@@ -16,23 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 BRANCH = "main"
 FIRST_NOTEBOOK = "notebooks/vae/vae_2d.ipynb"  # that the badges of the README open
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
-SETUP = """REPOSITORY = "{url}"  # the book's address; `make repository URL=...` writes it here
-try:
-    import dgm_helpers  # noqa: F401
-except ModuleNotFoundError:  # a fresh Colab: fetch the book with its weights; the torch that is there stays
-    import subprocess
-    import sys
-    from pathlib import Path
+SETUP = """import os
+from importlib import import_module, util
 
-    clone = ["git", "clone", "--quiet", "--depth=1", REPOSITORY, "book"]
-    if not (Path("book").exists() or (REPOSITORY and subprocess.run(clone).returncode == 0)):
-        source = REPOSITORY or "the book's repository"
-        raise SystemExit(f"The helpers are missing. Clone {{source}}, then `pip install --no-deps -e` it.") from None
-    sys.path.insert(0, str(Path("book").resolve()))
-    from dgm_helpers.notebook.colab import install_missing
-
-    install_missing()
-"""
+REPOSITORY = "{url}"
+if util.find_spec("dgm_helpers") is None:  # on Colab: fetch the book with its weights
+    if os.system(f"git clone --depth=1 '{{REPOSITORY}}' book && ln -s book/dgm_helpers"):
+        raise SystemExit("Helpers are missing: clone the book and `pip install -e` it.")
+    import_module("dgm_helpers.notebook.colab").install_missing()"""
 
 
 def setting(root=ROOT):
@@ -85,15 +76,19 @@ def with_clone(text, url):
     return bare.replace("```bash\nmake book", f"```bash\n{clone(url)}make book", 1)
 
 
+def is_set_up(source):
+    """Whether this is the set-up cell, with whatever address."""
+    before, after = SETUP.format(url="\0").split("\0")
+    return re.fullmatch(re.escape(before) + '[^"\n]*' + re.escape(after), source) is not None
+
+
 def set_up_cell(text, url):
-    """A notebook's text with the first lines of its first code cell replaced, up to the blank line after them."""
+    """A notebook's text with the address written into its first code cell, which is the set-up and nothing else."""
     notebook = json.loads(text)
     cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
-    old = "".join(cell["source"])
-    head = re.match(r"(?:REPOSITORY = .*\n)?try:\n    import dgm_helpers.*\n(?:    .*\n|except .*\n|\n(?=    ))*", old)
-    if head is None:
-        raise ValueError("expected the first code cell to begin with the set-up lines of the other notebooks")
-    cell["source"] = (SETUP.format(url=url) + "\n" + old[head.end() :].lstrip("\n")).splitlines(keepends=True)
+    if not is_set_up("".join(cell["source"])):
+        raise ValueError("expected the first code cell to be the set-up cell of the other notebooks, and no more")
+    cell["source"] = SETUP.format(url=url).splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 

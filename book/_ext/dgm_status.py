@@ -1,13 +1,12 @@
 """Which notebook ran when, for how long, on what and with which versions; and how long its stored trainings took."""
 
 import json
-import re
 from pathlib import Path
 
 from safetensors import safe_open
 from sphinx.util.docutils import SphinxDirective
 
-STATUS = Path("notebooks") / "status.json"
+STATUS, DIGESTS = Path("notebooks") / "status.json", Path("notebooks") / "digests.json"
 
 
 def minutes(seconds):
@@ -17,10 +16,10 @@ def minutes(seconds):
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def missing_entries(status, titles):
-    missing = [name for name in titles if f"{name}.ipynb" not in status]
+def missing_entries(entries, names, file=STATUS):
+    missing = [name for name in names if f"{name}.ipynb" not in entries]
     if missing:
-        raise LookupError(f"not in {STATUS}: {', '.join(missing)}; run `make execute` on them")
+        raise LookupError(f"not in {file}: {', '.join(missing)}; run `make execute` on them")
 
 
 def status_rows(status, titles):
@@ -49,31 +48,21 @@ def machine_lines(status, titles):
     ]
 
 
-def notebook_of(weights, sources):
-    """The notebook that stores the weights of this name: its code has it as a string, or else an f-string with the
-    longest fitting beginning, then end. Raises LookupError if there is none."""
-    exact = [name for name, source in sources.items() if f'"{weights}"' in source]
-    if exact:
-        return exact[0]
-    fitting = [
-        (len(start), len(end), name)
-        for name, source in sources.items()
-        for start, end in re.findall(r'f"(\w*)\{[^"]*\}(\w*)"', source)
-        if start + end and weights.startswith(start) and weights.endswith(end)
-    ]
-    if not fitting:
-        raise LookupError(f"no notebook stores the weights {weights}")
-    return max(fitting)[2]
-
-
-def training_seconds(folder, sources):
+def training_seconds(folder, digests, names):
     """Seconds of the stored trainings of each notebook that has some, by where they ran: {notebook: {place: seconds}},
-    the place a CPU or a GPU."""
+    the place a CPU or a GPU. A file belongs to the first notebook, in the order of ``names``, that loaded it.
+
+    Raises LookupError for a file that no notebook loaded.
+    """
+    missing_entries(digests, names, DIGESTS)
+    owner = {file: name for name in reversed(names) for file in digests[f"{name}.ipynb"]["weights"]}
     total = {}
     for path in sorted(folder.glob("*.safetensors")):
+        if path.name not in owner:
+            raise LookupError(f"no notebook loads {path.name}")
         with safe_open(path, "np") as stored:
             history = json.loads(stored.metadata()["history"])
-        places = total.setdefault(notebook_of(path.stem, sources), {})
+        places = total.setdefault(owner[path.name], {})
         place = "CPU" if history.get("device", "cpu") == "cpu" else "GPU"
         places[place] = places.get(place, 0) + history["seconds"]
     return total
@@ -168,20 +157,20 @@ class NotebookTable(SphinxDirective):
     """A table of all notebooks in the table of contents, made by ``lines`` from notebooks/status.json."""
 
     def run(self):
-        path = Path(self.env.srcdir) / STATUS
-        self.env.note_dependency(str(path))
         names = [name for name in self.env.external_site_map if name.startswith("notebooks/")]
         try:
-            status = json.loads(path.read_text(encoding="utf8"))
-            self.cells = {name: self.read(name) for name in names}
-            titles = {name: "".join(cells[0]["source"]).splitlines()[0] for name, cells in self.cells.items()}
+            status = self.read(STATUS)
+            cells = {name: self.read(f"{name}.ipynb")["cells"] for name in names}
+            titles = {name: "".join(first["source"]).splitlines()[0] for name, (first, *_) in cells.items()}
             lines = self.lines(status, {name: title.removeprefix("# ") for name, title in titles.items()})
         except (OSError, ValueError, LookupError) as problem:
             raise self.error(f"{self.name}: {problem}") from None
         return self.parse_text_to_nodes("\n".join(lines))
 
     def read(self, name):
-        return json.loads((Path(self.env.srcdir) / f"{name}.ipynb").read_text(encoding="utf8"))["cells"]
+        path = Path(self.env.srcdir) / name
+        self.env.note_dependency(str(path))
+        return json.loads(path.read_text(encoding="utf8"))
 
 
 class NotebookStatus(NotebookTable):
@@ -195,9 +184,7 @@ class NotebookDurations(NotebookTable):
     """How long each notebook takes, and its stored trainings took."""
 
     def lines(self, status, titles):
-        code = {name: [c["source"] for c in cells if c["cell_type"] == "code"] for name, cells in self.cells.items()}
-        sources = {name: "".join(line for source in cells for line in source) for name, cells in code.items()}
-        trainings = training_seconds(Path(self.env.srcdir) / "weights", sources)
+        trainings = training_seconds(Path(self.env.srcdir) / "weights", self.read(DIGESTS), list(titles))
         return [*duration_rows(status, titles, trainings), "", *gpu_lines(status, titles)]
 
 

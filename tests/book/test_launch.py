@@ -68,10 +68,18 @@ def test_what_is_no_address(wrong):
         repository.checked(wrong)
 
 
-def test_a_foreign_set_up_cell_is_named():
-    foreign = json.dumps({"cells": [{"cell_type": "code", "source": ["import dgm_helpers\n"]}]})
-    with pytest.raises(ValueError, match="set-up lines"):
+@pytest.mark.parametrize("cell", ["import dgm_helpers\n", repository.SETUP.format(url="") + "\nimport math"])
+def test_another_set_up_cell_is_named(cell):
+    foreign = json.dumps({"cells": [{"cell_type": "code", "source": cell.splitlines(keepends=True)}]})
+    with pytest.raises(ValueError, match="set-up cell of the other notebooks, and no more"):
         repository.set_up_cell(foreign, "")
+
+
+def test_the_set_up_is_short():
+    """At most 8 lines, which also fit beside the table of contents with a long address."""
+    lines = repository.SETUP.format(url=URL + 20 * "x").splitlines()
+    assert len(lines) <= 8
+    assert max(map(len, lines)) <= 88
 
 
 # ---- Colab: torch is there, nothing of ours is ----
@@ -87,8 +95,7 @@ def bare_python(folder):
 
 def set_up(path, url=URL):
     notebook = json.loads(repository.set_up_cell(path.read_text(encoding="utf8"), url))
-    source = "".join(next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["source"])
-    return source[: len(repository.SETUP.format(url=url))]
+    return "".join(next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["source"]) + "\n"
 
 
 def on_colab(folder, code, origin):
@@ -106,17 +113,24 @@ def test_colab_gets_the_helpers_with_their_weights_and_keeps_its_torch(copy, tmp
     bare_python(tmp_path)
     assert "No module named 'dgm_helpers'" in on_colab(tmp_path, "import dgm_helpers", copy).stderr
     code = set_up(ROOT / NAMES[0]) + (
-        "import torch, dgm_helpers.weights as w, dgm_helpers.reporting as r\n"
-        "print(torch.__file__, len(list(w.weights_dir().glob('*.safetensors'))), r.benchmark_record('banana_flows'))\n"
-        "w.read_weights(w.weights_dir() / 'vae_2d.safetensors')\n"
+        "import torch\nfrom dgm_helpers.notebook import benchmark_record\n"
+        "from dgm_helpers.training import read_file, weights_dir\n"
+        "read_file(weights_dir() / 'vae_2d.safetensors')\nbenchmark_record('banana_flows')\n"
+        "print(torch.__file__, len(list(weights_dir().glob('*.safetensors'))), weights_dir(), sep='\\n')\n"
     )
-    for _ in ("a fresh machine", "the same again, the clone being there"):
-        done = on_colab(tmp_path, code, copy)
+    content = tmp_path / "content"
+    lack = "from importlib import util\nfind = util.find_spec\n"
+    lack += "util.find_spec = lambda name: None if name == 'arviz' else find(name)\n"
+    for said in (["Installing arviz ..."], []):  # the second time the book is there
+        done = on_colab(tmp_path, lack + code, copy)
         assert done.returncode == 0, done.stderr
-        torch_file, weights, _ = done.stdout.split(maxsplit=2)
+        *installed, torch_file, weights, folder = done.stdout.splitlines()
+        assert installed == said
         assert not torch_file.startswith(str(tmp_path))  # the one that was there
         assert int(weights) == len(list((ROOT / "weights").glob("*.safetensors")))
-    assert (tmp_path / "content" / "book" / "dgm_helpers").is_dir()
+        assert Path(folder) == content / "book" / "weights"
+        os.utime(content / "book", (0, 0))
+    assert (content / "book").stat().st_mtime == 0  # fetched once
 
 
 @pytest.mark.parametrize("url", ["", "https://github.com/example-org/gone"])
@@ -126,7 +140,7 @@ def test_where_the_book_cannot_be_fetched_the_cell_says_what_to_do(url, copy, tm
     code = set_up(ROOT / NAMES[0], url).replace("https://github.com/example-org/gone", missing.as_uri())
     done = on_colab(tmp_path, code, copy)
     assert done.returncode == 1
-    assert "The helpers are missing. Clone " in done.stderr
+    assert "Helpers are missing: clone the book and `pip install -e` it." in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,5 +1,6 @@
 """The repository's own rules: what a notebook must hold, and what no file may."""
 
+import ast
 import json
 import os
 import re
@@ -14,9 +15,17 @@ from repo import ROOT, notebooks, toc_pages
 
 from dgm_helpers.notebook.plotting import PALETTE
 
-MAX_LINES, MAX_BYTES = 45, 1_500_000
+MAX_LINES, MAX_WIDTH, MAX_BYTES = 25, 88, 1_500_000
+SET_UP_LINES, WORDS_PER_LINE = 8, 3
 CHECK = "# NBVAL_CHECK_OUTPUT"
 RAW_MYST = re.compile(r"^\s*(?:`{3,}|:{3,})\{|^:{3,}\s*$|\{[a-z]+(?::[a-z]+)?\}`|^\([\w-]+\)=\s*$", re.MULTILINE)
+TRAIN = re.compile(r"(?m)^TRAIN = False  # True: train here, about \S.* on two cores, \S.* on a GPU$")
+PLUMBING = {  # what Run, Estimate and table do
+    "def train(": r"\bdef train\(",
+    "a fingerprint": r"fingerprint",
+    "fit_or_load": r"fit_or_load",
+    "a hand-written ±": r"\}\s*±|±\s*\{",
+}
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:(?:work|root|home/[a-z]\w*|Users/\w+)/|tmp/[a-z])")
 NOTEBOOKS = notebooks()
 
@@ -55,9 +64,50 @@ def compared_numbers(notebook):
 
 
 def long_cells(notebook):
-    """A code cell fits on a screen."""
-    lines = [(i, len(c.source.splitlines())) for i, c in code_cells(notebook)]
-    return [f"cell {i} has {n} lines, more than {MAX_LINES}" for i, n in lines if n > MAX_LINES]
+    """A code cell fits on a screen, the first, which every notebook begins with, into a few lines."""
+    most = [SET_UP_LINES] + [MAX_LINES] * len(notebook.cells)
+    lines = [(i, len(c.source.splitlines()), m) for (i, c), m in zip(code_cells(notebook), most, strict=False)]
+    return [f"cell {i} has {n} lines, more than {m}" for i, n, m in lines if n > m]
+
+
+def wide_lines(notebook):
+    """A line of code fits beside the table of contents."""
+    lines = [(i, line) for i, c in code_cells(notebook) for line in c.source.splitlines()]
+    return [f"cell {i} has a line of {len(x)} characters: {x[:60]}" for i, x in lines if len(x) > MAX_WIDTH]
+
+
+def run_functions():
+    """Names of the functions that define the book's trainings, in the ``runs`` modules."""
+    trees = [ast.parse(path.read_text(encoding="utf8")) for path in (ROOT / "dgm_helpers").glob("*/runs.py")]
+    return {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def without_settings(notebook):
+    """After the set-up, and imports that may have a cell of their own, come the constants, and the switch for training
+    where a stored training is loaded."""
+    cells = [c.source for _, c in code_cells(notebook)]
+    imports_only = cells[1:2] and all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(cells[1]).body)
+    settings, code = "".join(cells[2:3] if imports_only else cells[1:2]), "\n".join(cells)
+    problems = [] if re.search(r"(?m)^[A-Z][A-Z_0-9]*\b.* = ", settings) else ["the settings cell has no settings"]
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    ours = {a.name for node in imports if node.module.startswith("dgm_helpers") for a in node.names}
+    if ours & (run_functions() | {"Run"}) and not (TRAIN.search(settings) and "train=TRAIN" in code):
+        problems.append("it loads a stored training: the settings lack the line TRAIN = False  # True: train here, ...")
+    return problems
+
+
+def few_words(notebook):
+    """Prose leads: words outside of displayed formulas, for each line of code that the site does not fold."""
+    texts = [re.sub(r"(?s)\$\$.*?\$\$", "", c.source) for c in notebook.cells if c.cell_type == "markdown"]
+    shown = [c.source for _, c in code_cells(notebook) if "hide-input" not in c.metadata.get("tags", [])]
+    words, lines = sum(len(t.split()) for t in texts), sum(bool(x.strip()) for c in shown for x in c.splitlines())
+    return [f"{words} words for {lines} lines of visible code"] if words < WORDS_PER_LINE * lines else []
+
+
+def plumbing(notebook):
+    """No cell does by hand what the package does for all."""
+    cells = code_cells(notebook)
+    return [f"cell {i} holds {what}" for i, c in cells for what, mark in PLUMBING.items() if re.search(mark, c.source)]
 
 
 def raw_directives(notebook):
@@ -92,6 +142,10 @@ RULES = [
     unchecked,
     compared_numbers,
     long_cells,
+    wide_lines,
+    without_settings,
+    few_words,
+    plumbing,
     raw_directives,
     undescribed_figures,
     widgets,
@@ -108,10 +162,13 @@ def good_notebook():
     stream = new_output("stream", name="stdout", text="✓ one is one\n")
     image = new_output("display_data", data={"image/png": "iVBORw0KGgo="})
     described = {"figure": {"name": "fig-x", "caption": "What to see."}, "image": {"alt": "A line."}}
+    switch = "TRAIN = False  # True: train here, about 3 min on two cores, 5 s on a GPU"
+    use, words = "plot(run.load(train=TRAIN), '±')", " word" * 20
     return new_notebook(cells=[
-        new_markdown_cell("# Title\n\nWith $x_{n}$, `code`, a [link](x.md) and\n\n```python\n{1: 2}\n```"),
+        new_markdown_cell(f"# Title\n\nWith $x_{{n}}$, `code`, a [link](x.md) and\n\n```python\n{{1: 2}}\n```{words}"),
         new_code_cell(f"{CHECK}\ncheck('one is one', 1 == 1)", execution_count=1, outputs=[stream]),
-        new_code_cell("plot()", execution_count=2, outputs=[image], metadata={"mystnb": described}),
+        new_code_cell(f"from dgm_helpers.training import Run\n{switch}", execution_count=2),
+        new_code_cell(use, execution_count=3, outputs=[image], metadata={"mystnb": described}),
         new_code_cell(""),
     ])  # fmt: skip
 
@@ -131,21 +188,43 @@ BREAKS = {
         lambda nb: nb.cells[1].outputs.append(new_output("display_data", data={"text/plain": "0.12"})),
     ),
     "long": (long_cells, lambda nb: nb.cells[2].update(source="x\n" * (MAX_LINES + 1))),
+    "long set-up": (long_cells, lambda nb: nb.cells[1].update(source="x\n" * (SET_UP_LINES + 1))),
+    "wide": (wide_lines, lambda nb: nb.cells[2].update(source="x" * (MAX_WIDTH + 1))),
+    "no settings": (without_settings, lambda nb: nb.cells[2].update(source="x = 1")),
+    "no switch": (
+        without_settings,
+        lambda nb: nb.cells[2].update(source=f"{nb.cells[2].source.splitlines()[0]}\nN = 1"),
+    ),
+    "no times": (without_settings, lambda nb: nb.cells[2].update(source=nb.cells[2].source.split("  #")[0])),
+    "dead switch": (without_settings, lambda nb: nb.cells[3].update(source="plot(run.load())")),
+    "shared run": (
+        without_settings,
+        lambda nb: nb.cells[2].update(source="from dgm_helpers.vae import svi_base\nN = 1"),
+    ),
+    "few words": (
+        few_words,
+        lambda nb: nb.cells[0].update(source="Two words. $$a + b\n= c + d + e + f + g + h + i + j$$"),
+    ),
+    "much code": (few_words, lambda nb: nb.cells[3].update(source="x\n" * 9)),
+    "train": (plumbing, lambda nb: nb.cells[3].update(source="def train(model):\n    pass")),
+    "fingerprint": (plumbing, lambda nb: nb.cells[3].update(source="fingerprint = {}")),
+    "old loading": (plumbing, lambda nb: nb.cells[3].update(source="fit_or_load('x')")),
+    "plus minus": (plumbing, lambda nb: nb.cells[3].update(source="print(f'{mean:.2f} ± {error:.2f}')")),
     "role": (raw_directives, lambda nb: nb.cells[0].update(source="See {prf:ref}`thm-x`.")),
     "glue": (raw_directives, lambda nb: nb.cells[0].update(source="It is {glue}`x`.")),
     "fence": (raw_directives, lambda nb: nb.cells[0].update(source="```{note}\nx\n```")),
     "colons": (raw_directives, lambda nb: nb.cells[0].update(source=":::{prf:proof}\nx\n:::")),
     "label": (raw_directives, lambda nb: nb.cells[0].update(source="(b4-3)=\n# Training")),
-    "no caption": (undescribed_figures, lambda nb: nb.cells[2].metadata.mystnb.figure.pop("caption")),
-    "no name": (undescribed_figures, lambda nb: nb.cells[2].metadata.mystnb.figure.pop("name")),
-    "no alt": (undescribed_figures, lambda nb: nb.cells[2].metadata.mystnb.pop("image")),
+    "no caption": (undescribed_figures, lambda nb: nb.cells[3].metadata.mystnb.figure.pop("caption")),
+    "no name": (undescribed_figures, lambda nb: nb.cells[3].metadata.mystnb.figure.pop("name")),
+    "no alt": (undescribed_figures, lambda nb: nb.cells[3].metadata.mystnb.pop("image")),
     "widget": (
         widgets,
-        lambda nb: nb.cells[2].outputs[0].data.update({"application/vnd.jupyter.widget-view+json": {}}),
+        lambda nb: nb.cells[3].outputs[0].data.update({"application/vnd.jupyter.widget-view+json": {}}),
     ),
     "script": (
         widgets,
-        lambda nb: nb.cells[2].outputs[0].data.update({"text/html": '<script src="https://x.y/z.js">'}),
+        lambda nb: nb.cells[3].outputs[0].data.update({"text/html": '<script src="https://x.y/z.js">'}),
     ),
 }
 
@@ -205,6 +284,37 @@ def test_every_anchor_of_the_assignments_exists():
     ]
     assert linked
     assert [anchor for anchor in linked if homes.count(anchor) != 1] == []
+
+
+def included(page):
+    """Every (file, object) that a page shows by ``literalinclude``; object None for a whole file."""
+    for block in re.finditer(r"\{literalinclude\} (\S+)\n((?::[\w-]+:.*\n)*)", page.read_text(encoding="utf8")):
+        shown = re.search(r":pyobject: (\S+)", block[2])
+        yield (page.parent / block[1]).resolve(), shown and shown[1]
+
+
+def objects(source):
+    """Names of a module's functions and classes, and Class.method."""
+    definitions = (ast.FunctionDef, ast.ClassDef)
+    top = [node for node in ast.parse(source).body if isinstance(node, definitions)]
+    inner = [(c, n) for c in top if isinstance(c, ast.ClassDef) for n in c.body if isinstance(n, definitions)]
+    return {node.name for node in top} | {f"{c.name}.{n.name}" for c, n in inner}
+
+
+def test_every_piece_of_code_that_a_page_shows_is_there():
+    shown = [(page, *what) for page in (ROOT / "book").rglob("*.md") for what in included(page)]
+    assert shown
+    assert [(page.name, path) for page, path, _ in shown if not path.is_file()] == []
+    missing = [f"{p.name}: {path.name} {o}" for p, path, o in shown if o and o not in objects(path.read_text())]
+    assert missing == []
+
+
+def test_pieces_of_code_are_found(tmp_path):
+    (tmp_path / "x.md").write_text(
+        ":::{literalinclude} a.py\n:language: python\n:pyobject: C.f\n:::\n```{literalinclude} b\n```\n"
+    )
+    assert list(included(tmp_path / "x.md")) == [(tmp_path / "a.py", "C.f"), (tmp_path / "b", None)]
+    assert objects("def g(): pass\nclass C:\n    def f(self): pass\nx = 1") == {"g", "C", "C.f"}
 
 
 def package_hosts():

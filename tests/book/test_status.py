@@ -11,14 +11,12 @@ import execute
 import nbformat
 import pytest
 import run_times
-import torch
 from dgm_status import (
     duration_rows,
     gpu_benchmark_lines,
     gpu_lines,
     machine_lines,
     minutes,
-    notebook_of,
     quantity,
     status_rows,
     training_seconds,
@@ -26,7 +24,7 @@ from dgm_status import (
 from repo import ROOT, notebooks
 
 from dgm_helpers.training.fit import History
-from dgm_helpers.training.run import fit_or_load
+from dgm_helpers.training.stored import write_file
 
 ENTRY = {
     "date": "2026-01-02",
@@ -123,31 +121,32 @@ def test_no_notebook_is_recorded_that_is_not_there():
     assert set(recorded) <= {str(path.relative_to(ROOT)) for path in notebooks()}
 
 
-SOURCES = {
-    "notebooks/a/b": 'fit_or_load("one", m)\nname = f"two_{x}"',
-    "notebooks/a/c": 'fit(f"two_more_{y}")\nfit(f"{x}_test")\nfit(f"four_{x}_seed_{y}")',
-}
+def write_history(path, **history):
+    write_file(path, {}, {}, History(**history))
 
 
-def test_weights_belong_to_the_notebook_that_names_them():
-    assert notebook_of("one", SOURCES) == "notebooks/a/b"
-    assert notebook_of("two_1", SOURCES) == "notebooks/a/b"
-    assert notebook_of("two_more_1", SOURCES) == "notebooks/a/c"
-    assert notebook_of("one_test", SOURCES) == "notebooks/a/c"
-    assert notebook_of("four_2_seed_0", SOURCES) == "notebooks/a/c"
-    with pytest.raises(LookupError, match="no notebook stores the weights three"):
-        notebook_of("three", SOURCES)
-    rival = {"notebooks/a/d": 'fit(f"five_{x}")', "notebooks/a/e": 'read(f"{x}_seed_0_test")'}
-    assert notebook_of("five_seed_0_test", rival) == "notebooks/a/d"  # the beginning counts before the end
+def loaded(*names):
+    return {"weights": dict.fromkeys((f"{name}.safetensors" for name in names), "0")}
 
 
-def test_durations(tmp_path, monkeypatch):
-    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setenv("DGM_RETRAIN", "always")
-    for name, seconds, device in (("one", 30.0, "cpu"), ("two_1", 80.0, "cpu"), ("two_2", 20.0, "A card")):
-        history = History(seconds=seconds, device=device)
-        fit_or_load(name, torch.nn.Linear(1, 1), lambda history=history: history, {})
-    trainings = training_seconds(tmp_path, SOURCES)
+def test_weights_belong_to_the_first_notebook_that_loaded_them(tmp_path):
+    names = ["notebooks/z/first", "notebooks/a/second"]  # the order of the table of contents, not of the names
+    digests = {f"{names[1]}.ipynb": loaded("shared", "own"), f"{names[0]}.ipynb": loaded("shared")}
+    for name in ("shared", "own"):
+        write_history(tmp_path / f"{name}.safetensors", seconds=7.0)
+    assert training_seconds(tmp_path, digests, names) == {name: {"CPU": 7.0} for name in names}
+    write_history(tmp_path / "three.safetensors", seconds=1.0)
+    with pytest.raises(LookupError, match=r"no notebook loads three\.safetensors"):
+        training_seconds(tmp_path, digests, names)
+    with pytest.raises(LookupError, match=r"not in notebooks/digests\.json: notebooks/b/new; run `make execute`"):
+        training_seconds(tmp_path, digests, [*names, "notebooks/b/new"])
+
+
+def test_durations(tmp_path):
+    for name, device, seconds in (("one", "cpu", 100.0), ("two_1", "cpu", 10.0), ("two_2", "A card", 20.0)):
+        write_history(tmp_path / f"{name}.safetensors", seconds=seconds, device=device)
+    digests = {"notebooks/a/b.ipynb": loaded("one", "two_1", "two_2"), "notebooks/a/c.ipynb": loaded("one")}
+    trainings = training_seconds(tmp_path, digests, list(TITLES))
     assert trainings == {"notebooks/a/b": {"CPU": 110.0, "GPU": 20.0}}
     gpu = {"seconds": 40, "training_seconds": 30, "memory": 2.26, "failed": 0, "device": "A card"}
     gpu |= {"versions": {"torch": "2.11.0"}}
@@ -201,12 +200,14 @@ def test_time_only_leaves_the_file_and_measures(tmp_path):
 
 
 def test_only_trainings_of_this_run_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setenv("DGM_RETRAIN", "always")
-    for name, age in (("old", 100), ("new", 0)):
-        fit_or_load(name, torch.nn.Linear(1, 1), lambda: History(seconds=7.0), {})
-        os.utime(tmp_path / f"{name}.safetensors", (time.time() - age,) * 2)
-    assert execute.training_seconds_since(time.time() - 50) == 7.0
+    """Those of the book, of `make retrain`, and those in the user's cache."""
+    for number, variable in enumerate(("DGM_WEIGHTS_DIR", "DGM_CACHE_DIR")):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+        for name, age in (("old", 100), ("new", 0)):
+            path = tmp_path / variable / f"{name}.safetensors"
+            write_history(path, seconds=7.0 + number)
+            os.utime(path, (time.time() - age,) * 2)
+    assert execute.training_seconds_since(time.time() - 50) == 15.0
 
 
 def test_gpu_benchmarks_are_those_recorded():
@@ -221,14 +222,3 @@ def test_gpu_benchmarks_are_those_recorded():
 @pytest.mark.parametrize(("value", "text"), [(2.6472e9, "2.65 billion"), (4.6e6, "4.6 million"), (253_415, "253,415")])
 def test_large_numbers_are_readable(value, text):
     assert quantity(value) == text
-
-
-def test_the_books_own_trainings_belong_to_the_notebooks_that_store_them():
-    sources = {}
-    for path in notebooks():
-        cells = nbformat.read(path, as_version=4).cells
-        sources[path.stem] = "".join(c.source for c in cells if c.cell_type == "code")
-    owner = {name: notebook_of(name, sources) for name in ("iwae_vae_1_seed_0", "iwae_layers_vae_50_seed_0")}
-    assert owner == {"iwae_vae_1_seed_0": "iwae", "iwae_layers_vae_50_seed_0": "iwae_layers"}
-    assert notebook_of("banana_flows_planar_seed_1", sources) == "banana_flows"
-    assert notebook_of("banana_planar", sources) == "banana_comparison"
