@@ -74,13 +74,23 @@ def code_digest(path):
 # ---- the modules that a notebook imports ----
 
 
+@functools.cache
+def imports(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, IMPORTS)]
+
+
+@functools.cache
+def body_digest(statements):
+    return digest(plain(list(statements)))
+
+
 def imported(trees, package=""):
     """(module, name, its name here) of every import in syntax trees, in functions too; for ``import module`` the first
     name is None. package: what a relative import starts from."""
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    for node in (node for tree in trees for node in imports(tree)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None, alias.asname) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             parts = package.split(".")
             above = parts[: len(parts) - node.level + 1] if node.level else []
             module = ".".join([*above, *filter(None, [node.module])])
@@ -140,7 +150,9 @@ class Modules:
                 pairs = imported([self.tree(path)], package)
                 waiting += [m for other, name, _ in pairs for m in self.defining(other, name)]
             waiting.append(module.rpartition(".")[0])  # the package around it runs first
-        digests = {path.relative_to(self.root).as_posix(): digest(plain(body)) for path, body in found.items() if body}
+        digests = {
+            path.relative_to(self.root).as_posix(): body_digest(tuple(body)) for path, body in found.items() if body
+        }
         return dict(sorted(digests.items()))
 
 
