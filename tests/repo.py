@@ -21,3 +21,15 @@ def toc_pages(toc=None):
 def notebooks():
     """Every notebook under ``notebooks/``, collected by directory."""
     return sorted(p for p in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+
+def toc_chapters():
+    """{page: its number, or None} of every page that ``_toc.yml`` lists, in its order; a page below another has that
+    one's number."""
+    toc, number = yaml.safe_load((ROOT / "_toc.yml").read_text()), 0
+    found = {toc["root"]: None}
+    for part in toc["parts"]:
+        for page in part["chapters"]:
+            number += bool(part.get("numbered"))
+            found |= dict.fromkeys(toc_pages(page), number if part.get("numbered") else None)
+    return found

@@ -17,12 +17,13 @@ def latex_macros(macros):
     return "\n".join(lines)
 
 
-# Sphinx leaves a number three digits of width beside a long text, and knows no cards.
+# Sphinx leaves a number three digits of width beside a long text.
 LAYOUT = r"""
 \setlength{\tymin}{7em}
-\newenvironment{sphinxclasssd-card}{\par\medskip}{\par}
-\newenvironment{sphinxclasssd-card-title}{\par\noindent\bfseries}{\par}
 """
+
+
+UNNUMBERED = r"\setcounter{secnumdepth}{-1}"
 
 
 def part_captions(site_map):
@@ -37,6 +38,20 @@ def whole_statements(tex):
     return re.sub(rf"({box})(\n\\sphinxAtStartPar\n)\\sphinxstyleemphasis\{{Proof\.\}} *", r"\1{Proof}\2", tex)
 
 
+def chapter_number(env, docname):
+    r"""LaTeX for the number that a page's ``\chapter`` gets: that of the site, or none; nothing for a run below a page.
+
+    Sphinx takes the numbers of theorems from its table of contents, LaTeX those of figures and equations from its
+    chapters, of which it would number every one.
+    """
+    if docname not in env.toctree_includes[env.config.root_doc]:
+        return ""
+    number = env.titles[docname].get("secnumber")
+    if not number:
+        return UNNUMBERED + "\n"
+    return rf"\setcounter{{secnumdepth}}{{0}}\setcounter{{chapter}}{{{number[0] - 1}}}" + "\n"
+
+
 class Parts(LaTeXTranslator):
     """Sphinx drops the captions of the table of contents; in a book they are its parts."""
 
@@ -45,6 +60,7 @@ class Parts(LaTeXTranslator):
         caption = part_captions(self.builder.env.external_site_map).get(node["docname"])
         if caption:
             self.body.append(rf"\part{{{self.encode(caption)}}}" + "\n")
+        self.body.append(chapter_number(self.builder.env, node["docname"]))
 
     def astext(self):
         return whole_statements(super().astext())
@@ -53,7 +69,7 @@ class Parts(LaTeXTranslator):
 def prepare(app, config):
     macros = config.mathjax3_config["tex"]["macros"]
     config.latex_elements = {
-        "preamble": r"\usepackage{amsmath,amssymb,mathtools}" + "\n" + latex_macros(macros) + LAYOUT,
+        "preamble": r"\usepackage{amsmath,amssymb,mathtools}" + "\n" + latex_macros(macros) + LAYOUT + UNNUMBERED,
         # Sphinx would name the contents after the first part
         "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
         "figure_align": "H",  # figures stand where the text speaks of them

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from dgm_latex import latex_macros, part_captions, prepare, whole_statements
+from dgm_latex import chapter_number, latex_macros, part_captions, prepare, whole_statements
 
 
 def test_macros_with_and_without_arguments():
@@ -13,6 +13,18 @@ def test_macros_with_and_without_arguments():
 def test_parts_begin_at_their_first_page():
     trees = [SimpleNamespace(items=["a", "b"], caption="One"), SimpleNamespace(items=["c"], caption=None)]
     assert part_captions(SimpleNamespace(root=SimpleNamespace(subtrees=trees))) == {"a": "One"}
+
+
+def test_chapters_have_the_numbers_of_the_site():
+    """A page that the site does not number has none here, and a run below a page begins no chapter."""
+    env = SimpleNamespace(
+        config=SimpleNamespace(root_doc="index"),
+        toctree_includes={"index": ["front", "third"], "third": ["run"]},
+        titles={"front": {}, "third": {"secnumber": [3]}, "run": {}},
+    )
+    assert chapter_number(env, "front") == "\\setcounter{secnumdepth}{-1}\n"
+    assert chapter_number(env, "third") == "\\setcounter{secnumdepth}{0}\\setcounter{chapter}{2}\n"
+    assert chapter_number(env, "run") == ""
 
 
 def test_labels_of_theorems_have_no_index():
