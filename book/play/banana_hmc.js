@@ -1,7 +1,7 @@
 /* The page "Launch trajectories on the banana": one chain, transition by transition, and its means. */
 "use strict";
 ((dgm) => {
-  const VIEW = { x: [-4, 2.5], y: [-2.75, 2.75] }, STEP = 0.1, START = [-0.9, 1.4];
+  const VIEW = { x: [-3.2, 2.2], y: [-2.5, 2.5] }, STEP = 0.1, START = [-0.9, 1.4];
   const MASSES = [0.5, 0.9, 0.99], RUN = 500, PER_FRAME = 5, FLIGHT = 900; // milliseconds of one trajectory
   const BATCHES = 20, POINTS = 1000; // of the running mean that are drawn
 
@@ -239,12 +239,12 @@
 
   const canvas = part("plane");
   reset();
-  const plane = new dgm.Plot(canvas, { ...VIEW, x_label: "θ₁", y_label: "θ₂", paint: paint_plane });
+  const plane = new dgm.Plot(canvas, { ...VIEW, paint: paint_plane });
   const energy = new dgm.Plot(part("energy"), {
-    x: [0, 1], y: [-1, 1], x_label: "leapfrog step", y_label: "H − H₀ (nats)", height: 170, paint: paint_energy,
+    x: [0, 1], y: [-1, 1], height: 170, paint: paint_energy,
   });
   const means = new dgm.Plot(part("means"), {
-    x: [0, 20], y: [-0.2, 1], x_label: "draw", y_label: "mean of θ₁", height: 170, paint: paint_means,
+    x: [0, 20], y: [-0.2, 1], height: 170, paint: paint_means,
   });
 
   canvas.addEventListener("click", (event) => {

@@ -153,7 +153,7 @@
   /* ---- what is listened to ---- */
 
   const plane = part("plane");
-  const plot = new dgm.Plot(plane, { x: limits, y: limits, x_label: "z₁", y_label: "z₂", paint: () => {} });
+  const plot = new dgm.Plot(plane, { x: limits, y: limits, paint: () => {} });
 
   plane.addEventListener("pointerdown", (event) => {
     if (event.button) return;

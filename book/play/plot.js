@@ -1,7 +1,7 @@
 /* Axes on a canvas, in the colours of the page, sharp on every screen. */
 "use strict";
 ((dgm) => {
-  const MARGIN = { left: 40, right: 10, top: 10, bottom: 40 }, STRIP_LEFT = 62; // a strip's numbers are longer
+  const MARGIN = { left: 30, right: 10, top: 8, bottom: 22 }, STRIP_LEFT = 48; // a strip's numbers are longer
 
   /* The colours of play.css, as the page now shows them. */
   dgm.colours = () => {
@@ -50,11 +50,12 @@
     };
   };
 
-  /* A plot: limits x and y, labels, and paint(plot, pen, colours), which draws inside the axes. Both axes have one scale
-     unless a height in pixels is given. It is painted again when its width, the limits or the page's colours change. */
+  /* A plot: limits x and y, and paint(plot, pen, colours), which draws inside the axes; what the axes are is said in the
+     page, beside the canvas. Both axes have one scale unless a height in pixels is given. It is painted again when its
+     width, the limits or the page's colours change. */
   dgm.Plot = class {
-    constructor(canvas, { x, y, x_label, y_label, height = null, paint }) {
-      Object.assign(this, { canvas, x, y, x_label, y_label, height, paint_inside: paint });
+    constructor(canvas, { x, y, height = null, paint }) {
+      Object.assign(this, { canvas, x, y, height, paint_inside: paint });
       this.pen = canvas.getContext("2d");
       new ResizeObserver(() => this.fit()).observe(canvas.parentElement);
       new MutationObserver(() => this.fit()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
@@ -133,13 +134,6 @@
         pen.textAlign = "right";
         pen.fillText(dgm.tick_text(value), left - 7, y + 4);
       }
-      pen.textAlign = "center";
-      pen.fillText(this.x_label, left + width / 2, top + height + 34);
-      pen.save();
-      pen.translate(11, top + height / 2);
-      pen.rotate(-Math.PI / 2);
-      pen.fillText(this.y_label, 0, 0);
-      pen.restore();
     }
   };
 

@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import math
+import re
 import threading
 
 import play_assets
@@ -401,6 +402,12 @@ def test_what_the_page_says_to_try_happens(play):
              for q in ((1.07, 0), (-2, 1.75)) for s in range(100)]  # fmt: skip
     assert sum(first[:100]) > 50
     assert sum(first[100:]) == 0
+    corners = page.evaluate("({x, y}) => y.map(low => [x[1], low])", page.evaluate("dgm.banana_hmc.plane"))
+    for corner in corners:
+        stuck, moving = (page.evaluate(TRANSITION, [corner, {"step_size": e, "num_steps": round(1.6 / e)}, 0, 100])
+                         for e in (0.08, 0.04))  # fmt: skip
+        assert not any(one["accepted"] for one in stuck)
+        assert sum(one["accepted"] for one in moving) > 50
     one, twenty = (chain(0.08, steps, chains=40, num_samples=600) for steps in (1, 20))
     assert one[:, 2].mean() > 0.8
     assert one[:, 1].std() > 3 * twenty[:, 1].std()
@@ -555,6 +562,41 @@ def test_touch_targets_names_and_focus(play, name):
             "e => [getComputedStyle(e).outlineStyle, parseFloat(getComputedStyle(e).outlineWidth)]"
         )
         assert style == ["solid", 3]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("width", "share"), [(1280, 0.6), (1440, 0.6), (390, 0.99), (360, 0.99)])
+def test_the_plane_has_the_width(play, name, width, share):
+    """Of the article; on a desk, the controls stand beside it, within its height but for a little."""
+    page = play(name)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(200)
+    plane, controls, article = (
+        page.locator(what).bounding_box() for what in ("[data-part=plane]", ".dgm-play .controls", ".bd-article h1")
+    )
+    assert plane["width"] > share * article["width"]
+    if width > 1000:
+        assert controls["x"] > plane["x"] + plane["width"]
+        assert controls["y"] + controls["height"] < plane["y"] + 1.1 * plane["height"]
+    else:
+        assert controls["y"] > plane["y"] + plane["height"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_formulas_are_set_with_the_page(browser, name):
+    """Not written by a script, nor as letters with signs and small digits: also in labels, axes and readings."""
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto((SITE / PAGES[name]).as_uri())
+    text = page.evaluate("""() => {
+        const article = document.querySelector('.bd-article').cloneNode(true);
+        article.querySelectorAll('.math, script, style').forEach(e => e.remove());
+        return article.textContent;
+    }""")
+    assert not re.findall(r"[₀-₉θεπ½²]|\blog p", text)
+    labels = page.locator(".dgm-play :is(label, dt, .plot > p) .math")
+    assert labels.count() == {"latent_plane": 6, "banana_hmc": 9}[name]
+    context.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
