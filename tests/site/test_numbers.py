@@ -22,7 +22,7 @@ def read(pages):
 
 
 def numbered(article):
-    """(anchor, what stands there) of all that has a number on a page, in its order: "Theorem 7.2", "(7.1)"."""
+    """(anchor, what stands there) of all that has a number on a page, in its order: "Theorem 13.2", "(13.1)"."""
     for mark in article.select(".caption-number, .eqno"):
         text = mark.get_text().replace("#", "").strip()
         if REFERENCE.fullmatch(text):  # else a proof, or a remark, without a number
@@ -78,7 +78,7 @@ def test_references_print_the_numbers_of_their_targets(articles):
 
 
 def test_a_numbered_page_says_its_number(articles):
-    """In its title: that is how one finds where Theorem 7.2 is. A run, which belongs to its derivation, does not."""
+    """In its title: that is how one finds where Theorem 13.2 is. A run, which belongs to its derivation, does not."""
     for page, article in articles.items():
         number = article.find("h1").find(class_="section-number")
         expected = f"{CHAPTERS[page]}." if CHAPTERS[page] and page.startswith("book/") else ""
