@@ -1,11 +1,14 @@
-"""Search that knows ``8.11`` and ``B4.2`` as words: Sphinx splits at the dot, and then leaves out bare numbers.
+"""Search: numbered words such as ``8.11`` and ``B4.2``, either spelling, and each page's keywords before all else.
 
-What is shown of a page that was found is its text, without the theme's buttons and the table of contents.
+A page's keywords are single words in its front matter (``html_meta``), which Sphinx puts into its index; search.js,
+Sphinx's scorer, orders what was found by them.
 """
 
+import json
 import re
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.errors import ExtensionError
 from sphinx.search.en import SearchEnglish
 
@@ -18,33 +21,52 @@ function splitQuery(query) {
   return query.match(word) ?? [];
 }
 """
+# normalize and normalise, behavior and behaviour: one word
+STEM = """{
+  const English = Stemmer;
+  Stemmer = function () {
+    const english = new English();
+    this.stemWord = word => english.stemWord(word.replace(/(?<=[a-z]{3})our/g, 'or').replaceAll('z', 's'));
+  };
+}"""
 
 
 class SearchNumbered(SearchEnglish):
-    """English; a numbered word is found whole, and by its parts."""
+    """English in either spelling; a numbered word is found whole, and by its parts."""
 
     js_splitter_code = SPLIT
+    js_stemmer_code = SearchEnglish.js_stemmer_code + STEM
+
+    def stem(self, word):
+        return super().stem(re.sub(r"(?<=[a-z]{3})our", "or", word.lower()).replace("z", "s"))
 
     def split(self, input):
         found = WORD.findall(input)
         return found + [part for word in found if NUMBERED.fullmatch(word) for part in word.split(".")]
 
 
-def article_only(script):
-    """Sphinx's search script, which then quotes a page's article. Raises ExtensionError if it is another script."""
-    script, found = re.subn(r"(const docContent = htmlElement\.querySelector\()'[^']*'\)", r"\1'.bd-article')", script)
-    if found != 1:
-        raise ExtensionError("Sphinx's search no longer takes a page's text where it did: see dgm_search.py")
-    return script
+def note_keywords(app, doctree):
+    """Keep a page's keywords, for the scorer. Raises ExtensionError for one that no search would find."""
+    for node in doctree.findall(nodes.meta):
+        if node.get("name") == "keywords":
+            words = [word.strip() for word in node["content"].split(",")]
+            wrong = [word for word in words if not WORD.fullmatch(word)]
+            if wrong:
+                raise ExtensionError(f"{app.env.docname}: keywords must be single words, not {', '.join(wrong)}")
+            app.env.metadata[app.env.docname]["keywords"] = words
 
 
-def finish(app, exception):
-    if exception is None and app.builder.name == "html":
-        script = Path(app.outdir) / "_static" / "searchtools.js"
-        script.write_text(article_only(script.read_text(encoding="utf8")), encoding="utf8")
+def write_scorer(app, env):
+    """Give Sphinx the scorer with the keywords of all pages."""
+    keywords = {page: kept["keywords"] for page, kept in env.metadata.items() if "keywords" in kept}
+    path = Path(app.doctreedir) / "scorer.js"
+    code = Path(__file__).with_name("search.js").read_text(encoding="utf8")
+    path.write_text(f"const KEYWORDS = {json.dumps(keywords)};\n{code}", encoding="utf8")
+    app.config.html_search_scorer = str(path)
 
 
 def setup(app):
     app.add_search_language(SearchNumbered)
-    app.connect("build-finished", finish)
+    app.connect("doctree-read", note_keywords)
+    app.connect("env-updated", write_scorer)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""The quality of the built pages: accessible, light, printed whole, and found by search."""
+"""The quality of the built pages: accessible, light, and printed whole."""
 
 import re
 import sys
@@ -11,12 +11,6 @@ from repo import ROOT, SITE, toc_pages
 pytestmark = pytest.mark.site
 PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html"]
 PRACTICE = "localStorage.setItem('dgm-practice', 'on')"
-SEARCHES = {  # what is looked for: the page that must be among the first found
-    "score function": "book/vae/gradient_estimators",
-    "planar": "book/flows/planar_and_couplings",
-    "8.11": "book/probability/graphical_models",
-    "B4.2": "book/vae/elbo",
-}
 
 
 @pytest.mark.parametrize("damage", ['<img src="x.svg">', "<button></button>", '<p style="color: #bbb">pale</p>'])
@@ -92,21 +86,6 @@ def test_formulas_are_drawn(visit):
     assert min(widths) > 0
 
 
-@pytest.mark.parametrize("query", SEARCHES)
-def test_search_finds(visit, query):
-    """The page that answers comes among the first, and whatever is found holds every word that was looked for."""
-    page, complaints = visit(f"search.html?q={query}")
-    page.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText.includes('found')")
-    found = page.evaluate("[...document.querySelectorAll('#search-results li a')].map(link => link.href)")
-    names = [re.sub(r"\.html([?#].*)?$", "", link).rpartition("html/")[2] for link in found]
-    assert SEARCHES[query] in names[:5]
-    for name in names:
-        article = (SITE / f"{name}.html").read_text(encoding="utf8").partition("<article")[2].partition("</article>")[0]
-        text = re.sub(r"<[^>]*>", "", article).lower()
-        assert all(word[:6] in text for word in query.lower().split())
-    assert complaints == []
-
-
 def test_a_table_that_scrolls_says_so(visit):
     """It fades at its edge, as long as there is more to see; one that fits does not."""
     page, _ = visit("book/results.html", viewport={"width": 360, "height": 740})
@@ -118,23 +97,6 @@ def test_a_table_that_scrolls_says_so(visit):
     assert any(scrolls for scrolls, _ in page.evaluate(fades))
     page.evaluate("document.querySelectorAll('[data-reached]').forEach(box => { box.scrollLeft = 1e4; })")
     page.wait_for_function(f"{fades}.every(([, fade]) => parseFloat(fade) < 1)")
-
-
-def test_found_pages_are_quoted_without_their_furniture(visit):
-    page, _ = visit("search.html?q=bound")
-    html = (SITE / "notebooks/vae/conv_vae.html").read_text(encoding="utf8")
-    text = page.evaluate("html => Search.htmlToText(html)", html).split()
-    assert text[:3] == ["A", "convolutional", "VAE"]
-    assert not {".ipynb", ".pdf", "Contents"} & set(text)
-
-
-def test_numbered_words():
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    from dgm_search import SearchNumbered
-
-    split = SearchNumbered({}).split
-    assert split("Bishop 8.11 and B4.2, in 3.14159 ways.") == [
-        "Bishop", "8.11", "and", "B4.2", "in", "3", "14159", "ways", "8", "11", "B4", "2"]  # fmt: skip
 
 
 def test_style_sheet_keeps_what_applies():
