@@ -119,7 +119,10 @@ def at_root(text, page):
         return f'{match["name"]}{url}{match["fragment"] or ""}"'
 
     text = text.replace(f'data-content_root="{posixpath.relpath(".", folder)}/"', 'data-content_root="./"', 1)
-    return ADDRESS.sub(replace, text).replace("</title>", f'</title>\n<link rel="canonical" href="{page}" />', 1)
+    text = ADDRESS.sub(replace, text)
+    if ' rel="canonical"' in text:  # with the site's address
+        return text
+    return text.replace("</title>", f'</title>\n<link rel="canonical" href="{page}" />', 1)
 
 
 def finish(app, exception):

@@ -66,6 +66,10 @@
     soon();
   }
   window.addEventListener('keydown', event => { if (event.key === 'Tab') whole(); }, true);
+  /* Arrow keys turn the pages (an option of the theme), but not within what scrolls or moves by them. */
+  document.body.addEventListener('keydown', event => {
+    if (event.key.startsWith('Arrow') && event.target.closest('[tabindex]:not([tabindex="-1"])')) event.stopPropagation();
+  });
   window.addEventListener('hashchange', whole, true); // before practice.js scrolls: heights are then the true ones
   document.addEventListener('click', event => { if (event.target.closest?.('a[href*="#"]')) whole(); }, true);
 })();
