@@ -11,7 +11,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED
   MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book site pdf test fast lint format execute retrain lab serve bench lock repository clean
+.PHONY: help setup book site pdf test fast lint format execute retrain lab serve bench lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -80,9 +80,6 @@ bench: $(READY)  ## print the speed tables
 
 lock: $(READY)  ## renew requirements.txt from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header requirements.in -o requirements.txt
-
-repository: $(READY)  ## set the book's public address: make repository URL=https://github.com/ORG/REPO
-	$(BIN)/python tools/repository.py "$(URL)"
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) _build

@@ -159,15 +159,26 @@ class Modules:
 # ---- the weights that it loaded ----
 
 
+def header(file):
+    """(tensors, notes) at the start of an open safetensors file, which is then at the tensors' values."""
+    tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return tensors, tensors.pop("__metadata__", {})
+
+
+def history(path):
+    """What is noted of the training beside the weights, {} if nothing."""
+    with open(path, "rb") as file:
+        return json.loads(header(file)[1].get("history", "null")) or {}
+
+
 @functools.cache
 def weights_digest(path):
     """Of the tensors of a safetensors file, by name, and of the history beside them; its other notes do not count."""
     with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        tensors, notes = header(file)
         start = file.tell()
-        history = json.loads(header.pop("__metadata__", {}).get("history", "null"))
-        whole = hashlib.sha256(json.dumps(history, sort_keys=True).encode())
-        for name, tensor in sorted(header.items()):
+        whole = hashlib.sha256(json.dumps(json.loads(notes.get("history", "null")), sort_keys=True).encode())
+        for name, tensor in sorted(tensors.items()):
             first, last = tensor["data_offsets"]
             file.seek(start + first)
             whole.update(json.dumps([name, tensor["dtype"], tensor["shape"]]).encode() + file.read(last - first))

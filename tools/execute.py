@@ -35,9 +35,11 @@ from nbclient.exceptions import CellExecutionError
 KEPT = ("mystnb", "tags")  # cell metadata that the site uses
 ROOT = Path(__file__).resolve().parent.parent
 STATUS = run_times.STATUS
-MEMORY = """import torch
+MEMORY = """import resource, sys
+import torch
 peaks = torch.cuda.max_memory_reserved, torch.cuda.max_memory_allocated
-print(*((f() if torch.cuda.is_available() else 0) for f in peaks))"""
+resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(*((f() if torch.cuda.is_available() else 0) for f in peaks), resident)"""
 
 
 def tidy(notebook):
@@ -80,8 +82,9 @@ def update(file, path, change):
 def execute(path, store=True):
     """Execute a notebook and, if asked to, store its outputs and, of a notebook of the book, what they depend on.
 
-    Returns the GiB of GPU memory that it reserved, PyTorch's cache included, and that its tensors took at most. Raises
-    ValueError, before anything is stored, if it loaded results that are not the book's.
+    Returns the GiB of GPU memory that it reserved, PyTorch's cache included, and that its tensors took at most, and the
+    GiB of main memory that its kernel held at most. Raises ValueError, before anything is stored, if it loaded results
+    that are not the book's.
     """
     depends = digests.sources(path, ROOT) if in_book(path) else {}  # as they are before: a later change is told then
     notebook = nbformat.read(path, as_version=4)
@@ -134,11 +137,12 @@ def device():
     return f"{processor()}, {threads} thread{'' if threads == '1' else 's'}"
 
 
-def record(path, seconds, processor_seconds, gpu=None):
+def record(path, seconds, processor_seconds, resident, gpu=None):
     """Note one execution in notebooks/status.json. A notebook from elsewhere is not the book's.
 
-    The processor's time does not depend on what else the machine was doing. gpu: what else is known of an execution on
-    a graphics card; it is noted beside the one that made the stored outputs. Returns the notebook's entry.
+    The processor's time does not depend on what else the machine was doing. resident: GiB of main memory, of which
+    Binder has few. gpu: what else is known of an execution on a graphics card; it is noted beside the one that made the
+    stored outputs. Returns the notebook's entry.
     """
     if not in_book(path):
         return None
@@ -146,6 +150,7 @@ def record(path, seconds, processor_seconds, gpu=None):
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": round(seconds),
         "processor_seconds": round(processor_seconds),
+        "resident": round(resident, 2),
         "device": device(),
         "trained": os.environ.get("DGM_RETRAIN") == "always",
         "versions": {"python": platform.python_version()}
@@ -165,12 +170,12 @@ def main():
         started, used, clock = time.perf_counter(), processor_seconds(), time.time()
         print(f"{path} ...", flush=True)
         try:
-            reserved, allocated = execute(path, store=not arguments.time_only)
+            reserved, allocated, resident = execute(path, store=not arguments.time_only)
             seconds, used = time.perf_counter() - started, processor_seconds() - used
             print(f"  done in {seconds:.0f} s, {used:.0f} s of the processor", flush=True)
             gpu = {"memory": round(reserved, 2), "allocated": round(allocated, 2), "failed": 0}
             gpu["training_seconds"] = round(training_seconds_since(clock))
-            entry = record(path, seconds, used, gpu if reserved > 0 and arguments.time_only else None)
+            entry = record(path, seconds, used, resident, gpu if reserved > 0 and arguments.time_only else None)
             if entry and not arguments.time_only:
                 run_times.state(path, entry)
         except (CellExecutionError, SyntaxError, ValueError) as error:

@@ -1,12 +1,15 @@
-"""The repository's address in every place that needs it; the notebooks opened on Binder and on Colab."""
+"""The repository's address, found where it is needed; the branch that Binder and Colab open; GitHub's workflows."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import launch_branch
+import nbformat
 import pytest
 import repository
 import yaml
@@ -14,58 +17,128 @@ from repo import ROOT, notebooks
 
 URL = "https://github.com/example-org/example.book"
 NAMES = [str(path.relative_to(ROOT)) for path in notebooks()]
+NOTEBOOK, DERIVATION = "notebooks/mcmc/kl_contraction", "book/mcmc/kl_contraction"  # the quickest to build and execute
+
+
+def git(*command, **variables):
+    """Run git, as somebody, and return what it prints."""
+    who = {f"GIT_{role}_{part}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    quick = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.compression", "GIT_CONFIG_VALUE_0": "0"}
+    environment = os.environ | who | quick | variables
+    return subprocess.run(["git", *command], env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The tracked and new files of the repository, with an address set, as a git repository of their own."""
-    target = tmp_path_factory.mktemp("launch") / "book"
-    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split("\0"):
+    """The tracked and new files of the repository as a git repository of their own, without a remote."""
+    target = tmp_path_factory.mktemp("launch") / "copy"
+    listing = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others"]
+    listing = subprocess.run([*listing, "--exclude-standard"], capture_output=True, text=True, check=True)
+    for name in listing.stdout.split("\0"):
         if name and (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target / name)
-    for path, text in repository.rewritten(URL, target).items():
-        (target / path).write_text(text, encoding="utf8")
-    git = ["git", "-C", str(target), "-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    subprocess.run([*git, "init", "--quiet", "--initial-branch=main"], check=True)
-    subprocess.run([*git, "add", "--all"], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message=Copy"], check=True)
+    git("init", "--quiet", "--initial-branch=main", str(target))
+    git("-C", str(target), "add", "--all")
+    git("-C", str(target), "commit", "--quiet", "--message=Copy")
     return target
 
 
-# ---- one setting, and every place that follows it ----
+# ---- the address ----
 
 
-def test_every_place_agrees_with_the_setting():
-    files = repository.rewritten(repository.setting())
-    differ = [path for path, text in files.items() if (ROOT / path).read_text(encoding="utf8") != text]
-    assert differ == [], "run `make repository URL=...` (URL= for none)"
-    assert set(NAMES) <= files.keys()
-
-
-def test_an_address_reaches_every_place_and_leaves_without_a_trace(copy):
-    before = {path: (ROOT / path).read_text(encoding="utf8") for path in repository.rewritten("")}
-    for path in before:
-        assert URL in (copy / path).read_text(encoding="utf8"), path
-    assert repository.setting(copy) == URL
-    assert repository.rewritten(URL, copy) == {path: (copy / path).read_text(encoding="utf8") for path in before}
-    assert repository.rewritten(repository.setting(), copy) == before
-    assert yaml.safe_load((copy / "_config.yml").read_text())["repository"]["url"] == URL
-    assert yaml.safe_load((copy / "CITATION.cff").read_text())["repository-code"] == URL
-
-
-@pytest.mark.parametrize("pasted", [URL, URL + "/", URL + ".git", f" {URL}\n"])
-def test_an_address_as_people_paste_it(pasted):
-    assert repository.checked(pasted) == URL
+@pytest.mark.parametrize("name", ["example-org/example.book", "example-org/x.git.io", "example-org/git"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "https://github.com/{}",
+        "https://github.com/{}/",
+        "https://github.com/{}.git",
+        "https://ann:secret@github.com/{}.git",
+        "ssh://git@github.com/{}.git",
+        "ssh://git@github.com:22/{}",
+        "ssh://git@ssh.github.com:443/{}.git",
+        "git@github.com:{}.git",
+        "git@github.com:{}",
+    ],
+)
+def test_every_form_of_a_remote(form, name, tmp_path):
+    git("init", "--quiet", str(tmp_path))
+    git("-C", str(tmp_path), "remote", "add", "origin", form.format(name))
+    assert repository.address(tmp_path, environ={}) == f"https://github.com/{name}"
 
 
 @pytest.mark.parametrize(
-    "wrong", ["example/book", "https://example.org/a/b", "https://github.com/a", URL + "/tree/main"]
+    "other",
+    [
+        "/home/somewhere/book",
+        "../book",
+        "file:///srv/github.com/example-org/book",
+        "https://gitlab.com/example-org/book",
+        "https://github.com.example.org/a/b",
+        "https://example.org/github.com/a/b",
+        "https://github.com/example-org",
+        "https://github.com/example-org/book/tree/main",
+        "git@example.org:github.com/book.git",
+        'https://github.com/example-org/"; import os',
+    ],
 )
-def test_what_is_no_address(wrong):
-    with pytest.raises(ValueError, match=r"expected https://github\.com/ORG/REPO, got"):
-        repository.checked(wrong)
+def test_what_is_no_address(other, tmp_path):
+    git("init", "--quiet", str(tmp_path))
+    git("-C", str(tmp_path), "remote", "add", "origin", other)
+    assert repository.address(tmp_path, environ={}) == ""
+
+
+def test_a_short_form_of_the_address_is_written_out(tmp_path):
+    git("init", "--quiet", str(tmp_path))
+    git("-C", str(tmp_path), "config", "url.git@github.com:.insteadOf", "gh:")
+    git("-C", str(tmp_path), "remote", "add", "origin", "gh:example-org/book")
+    assert repository.address(tmp_path, environ={}) == "https://github.com/example-org/book"
+
+
+def test_without_origin_git_or_a_repository_there_is_no_address(tmp_path, monkeypatch):
+    assert repository.address(tmp_path, environ={}) == ""
+    git("init", "--quiet", str(tmp_path))
+    git("-C", str(tmp_path), "remote", "add", "upstream", URL)
+    assert repository.address(tmp_path, environ={}) == ""
+    git("-C", str(tmp_path), "remote", "rename", "upstream", "origin")
+    assert repository.address(tmp_path, environ={}) == URL
+    inside = tmp_path / "unpacked"  # the book's files inside somebody's own repository
+    inside.mkdir()
+    assert repository.address(inside, environ={}) == ""
+    monkeypatch.setenv("PATH", "")
+    assert repository.address(tmp_path, environ={}) == ""
+
+
+def test_the_workflows_repository_comes_first(tmp_path):
+    git("init", "--quiet", str(tmp_path))
+    git("-C", str(tmp_path), "remote", "add", "origin", URL)
+    here = {"GITHUB_REPOSITORY": "somebody/fork"}
+    assert repository.address(tmp_path, here) == "https://github.com/somebody/fork"
+    elsewhere = here | {"GITHUB_SERVER_URL": "https://git.example.org"}
+    assert repository.address(tmp_path, elsewhere) == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "site"),
+    [
+        ("https://github.com/Org/my.Book", "https://org.github.io/my.Book/"),
+        ("https://github.com/Org/org.github.io", "https://org.github.io/"),
+    ],
+)
+def test_where_pages_shows_a_repository(url, site):
+    assert repository.pages(url) == site
+
+
+# ---- main names no address, the branch `launch` does ----
+
+
+def test_main_names_no_address():
+    differ = [name for name, text in launch_branch.rewritten("").items() if text != (ROOT / name).read_text("utf8")]
+    assert differ == [], "these belong to the branch `launch`: git checkout main -- ..."
+    named = ("CITATION.cff", "pyproject.toml", "_config.yml")
+    assert [name for name in named if "github.com/" in (ROOT / name).read_text()] == []
+    assert set(NAMES) < launch_branch.rewritten("").keys()
 
 
 @pytest.mark.parametrize("cell", ["import dgm_helpers\n", repository.SETUP.format(url="") + "\nimport math"])
@@ -75,11 +148,83 @@ def test_another_set_up_cell_is_named(cell):
         repository.set_up_cell(foreign, "")
 
 
+def test_a_readme_without_a_place_for_the_badges_is_told():
+    with pytest.raises(ValueError, match=r"README\.md to hold the lines"):
+        launch_branch.with_badges("# Title", URL)
+
+
 def test_the_set_up_is_short():
     """At most 8 lines, which also fit beside the table of contents with a long address."""
     lines = repository.SETUP.format(url=URL + 20 * "x").splitlines()
     assert len(lines) <= 8
     assert max(map(len, lines)) <= 88
+
+
+def steps(workflow, job):
+    return yaml.safe_load((ROOT / ".github" / "workflows" / workflow).read_text())["jobs"][job]["steps"]
+
+
+def run_steps(workflow, job, folder, only, **variables):
+    """Run the commands of a workflow's job that ``only`` accepts, as GitHub's runner does."""
+    commands = [step["run"] for step in steps(workflow, job) if "run" in step and only(step["run"])]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "GITHUB_"))} | variables
+    for command in commands:
+        shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command]
+        done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return commands
+
+
+@pytest.fixture(scope="module")
+def launched(copy, tmp_path_factory):
+    """(bare repository, checkout) after the Pages workflow's steps in a fork, twice: as after a second push."""
+    bare, checkout = tmp_path_factory.mktemp("github") / "fork.git", tmp_path_factory.mktemp("runner") / "book"
+    git("clone", "--quiet", "--bare", str(copy), str(bare))
+    git("clone", "--quiet", str(bare), str(checkout))
+    for message in ("first", "second"):
+        git("-C", str(checkout), "reset", "--hard", "--quiet")
+        git("-C", str(checkout), "commit", "--quiet", "--allow-empty", f"--message={message}")
+        git("-C", str(checkout), "push", "--quiet", "origin", "main")
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        github = {"GITHUB_REPOSITORY": URL.removeprefix("https://github.com/"), "PATH": path}
+        ran = run_steps("pages.yml", "build", checkout, lambda run: "launch_branch" in run, **github)
+        assert [run.split()[-1] for run in ran] == ["tools/launch_branch.py", "--push"]
+    return bare, checkout
+
+
+def test_the_workflow_puts_one_commit_on_top_of_main(launched, copy):
+    bare, checkout = launched
+    main, launch = (git("-C", str(bare), "rev-parse", branch) for branch in ("main", "launch"))
+    assert git("-C", str(bare), "rev-list", "--parents", "-1", "launch") == f"{launch} {main}"
+    assert git("-C", str(bare), "log", "-1", "--format=%s", "main") == "second"
+    changed = git("-C", str(bare), "diff", "--name-only", "main", "launch").splitlines()
+    assert sorted(changed) == sorted(["README.md", *NAMES])
+    for name in changed:
+        text = git("-C", str(bare), "show", f"launch:{name}")
+        assert "example-org/example.book" in text
+        assert text == (checkout / name).read_text("utf8").strip()  # what the site is built from
+        assert "example-org" not in git("-C", str(bare), "show", f"main:{name}")
+
+
+def test_the_same_commit_gives_the_same_branch(launched):
+    """Binder then keeps its image; and the checkout's own branch and index stay as they are."""
+    bare, checkout = launched
+    before = git("-C", str(bare), "rev-parse", "launch"), git("-C", str(checkout), "rev-parse", "HEAD")
+    environment = os.environ | {"GITHUB_REPOSITORY": URL.removeprefix("https://github.com/")}
+    push = [sys.executable, "tools/launch_branch.py", "--push"]
+    done = subprocess.run(push, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == before[0]
+    assert (git("-C", str(bare), "rev-parse", "launch"), git("-C", str(checkout), "rev-parse", "HEAD")) == before
+    assert git("-C", str(checkout), "diff", "--cached", "--name-only") == ""
+
+
+def test_without_an_address_no_branch_is_pushed(copy):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
+    push = [sys.executable, "tools/launch_branch.py", "--push"]
+    done = subprocess.run(push, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "neither GITHUB_REPOSITORY nor the remote `origin`" in done.stderr
+    assert git("-C", str(copy), "status", "--short") == ""
 
 
 # ---- Colab: torch is there, nothing of ours is ----
@@ -93,8 +238,8 @@ def bare_python(folder):
     return folder / "bin" / "python"
 
 
-def set_up(path, url=URL):
-    notebook = json.loads(repository.set_up_cell(path.read_text(encoding="utf8"), url))
+def set_up(url=URL):
+    notebook = json.loads(repository.set_up_cell((ROOT / NAMES[0]).read_text(encoding="utf8"), url))
     return "".join(next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["source"]) + "\n"
 
 
@@ -103,16 +248,18 @@ def on_colab(folder, code, origin):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DGM_"))}
     environment |= {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf"}
     environment |= {"GIT_CONFIG_VALUE_0": URL, "GIT_CONFIG_KEY_1": "safe.directory", "GIT_CONFIG_VALUE_1": "*"}
+    environment |= {"HOME": str(folder)}  # nor what a user has set up for Jupyter
     content = folder / "content"
     content.mkdir(exist_ok=True)
     command = [folder / "bin" / "python", "-c", code]
     return subprocess.run(command, cwd=content, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_colab_gets_the_helpers_with_their_weights_and_keeps_its_torch(copy, tmp_path):
+def test_colab_gets_the_helpers_with_their_weights_and_keeps_its_torch(launched, tmp_path):
+    bare, _ = launched
     bare_python(tmp_path)
-    assert "No module named 'dgm_helpers'" in on_colab(tmp_path, "import dgm_helpers", copy).stderr
-    code = set_up(ROOT / NAMES[0]) + (
+    assert "No module named 'dgm_helpers'" in on_colab(tmp_path, "import dgm_helpers", bare).stderr
+    code = set_up() + (
         "import torch\nfrom dgm_helpers.notebook import benchmark_record\n"
         "from dgm_helpers.training import read_file, weights_dir\n"
         "read_file(weights_dir() / 'vae_2d.safetensors')\nbenchmark_record('banana_flows')\n"
@@ -122,7 +269,7 @@ def test_colab_gets_the_helpers_with_their_weights_and_keeps_its_torch(copy, tmp
     lack = "from importlib import util\nfind = util.find_spec\n"
     lack += "util.find_spec = lambda name: None if name == 'arviz' else find(name)\n"
     for said in (["Installing arviz ..."], []):  # the second time the book is there
-        done = on_colab(tmp_path, lack + code, copy)
+        done = on_colab(tmp_path, lack + code, bare)
         assert done.returncode == 0, done.stderr
         *installed, torch_file, weights, folder = done.stdout.splitlines()
         assert installed == said
@@ -133,11 +280,44 @@ def test_colab_gets_the_helpers_with_their_weights_and_keeps_its_torch(copy, tmp
     assert (content / "book").stat().st_mtime == 0  # fetched once
 
 
+EXECUTE = r"""
+import nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read("opened.ipynb", as_version=4)
+notebook.cells.append(nbformat.v4.new_code_cell("import dgm_helpers\nprint(torch.__file__, dgm_helpers.__file__)"))
+NotebookClient(notebook, kernel_name="python3").execute()
+nbformat.write(notebook, "opened.ipynb")
+"""
+
+
+def texts(notebook):
+    """What the check cells print."""
+    cells = [c for c in notebook.cells if "NBVAL_CHECK_OUTPUT" in c.source]
+    return [output.text for cell in cells for output in cell.outputs if output.output_type == "stream"]
+
+
+def test_a_notebook_of_the_branch_runs_to_its_end_on_colab(launched, tmp_path):
+    bare, _ = launched
+    bare_python(tmp_path)
+    content = tmp_path / "content"
+    content.mkdir()
+    text = git("-C", str(bare), "show", f"launch:{NOTEBOOK}.ipynb")
+    (content / "opened.ipynb").write_text(text, encoding="utf8")
+    done = on_colab(tmp_path, EXECUTE, bare)
+    assert done.returncode == 0, done.stderr[-2000:]
+    *cells, last = (notebook := nbformat.read(content / "opened.ipynb", as_version=4)).cells
+    torch_file, helpers = last.outputs[0].text.split()
+    assert not torch_file.startswith(str(tmp_path))  # the one that was there
+    assert Path(helpers).resolve() == (content / "book" / "dgm_helpers" / "__init__.py").resolve()
+    assert all(cell.execution_count for cell in cells if cell.cell_type == "code")
+    assert texts(notebook) == texts(nbformat.reads(text, as_version=4)) != []
+
+
 @pytest.mark.parametrize("url", ["", "https://github.com/example-org/gone"])
 def test_where_the_book_cannot_be_fetched_the_cell_says_what_to_do(url, copy, tmp_path):
     bare_python(tmp_path)
     missing = tmp_path / "gone"
-    code = set_up(ROOT / NAMES[0], url).replace("https://github.com/example-org/gone", missing.as_uri())
+    code = set_up(url).replace("https://github.com/example-org/gone", missing.as_uri())
     done = on_colab(tmp_path, code, copy)
     assert done.returncode == 1
     assert "Helpers are missing: clone the book and `pip install -e` it." in done.stderr
@@ -197,22 +377,158 @@ def test_binder_turns_into_a_dockerfile(copy):
 # ---- the site ----
 
 
-@pytest.mark.site
-def test_every_notebook_page_can_be_launched_once_there_is_an_address(copy):
-    build = [Path(sys.executable).with_name("jupyter-book"), "build", str(copy), "--quiet"]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    path = URL.removeprefix("https://github.com/")
-    for name in NAMES:
-        page = (copy / "_build" / "html" / name).with_suffix(".html").read_text(encoding="utf8")
-        assert f"https://colab.research.google.com/github/{path}/blob/main/{name}" in page
-        assert f"https://mybinder.org/v2/gh/{path}/main?urlpath=lab/tree/{name}" in page
+@pytest.fixture(scope="module")
+def clone(copy, tmp_path_factory):
+    """``clone(remote)`` is a clone of which two pages were built, as a table of contents that ends early names them."""
+    target = tmp_path_factory.mktemp("clone") / "book"
+    git("clone", "--quiet", str(copy), str(target))  # its remote is a path
+    toc = {"format": "jb-book", "root": DERIVATION, "chapters": [{"file": NOTEBOOK}]}
+    (target / "_toc.yml").write_text(yaml.safe_dump(toc))
+
+    def build(remote=None):
+        if remote:
+            git("-C", str(target), "remote", "set-url", "origin", remote)
+        shutil.rmtree(target / "_build", ignore_errors=True)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", str(target), "--quiet"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        html = target / "_build" / "html"
+        return [(html / page).with_suffix(".html").read_text(encoding="utf8") for page in (DERIVATION, NOTEBOOK)]
+
+    return build
 
 
 @pytest.mark.site
-def test_without_an_address_no_button_leads_nowhere():
-    if repository.setting() == "":
-        for name in NAMES:
-            page = (ROOT / "_build" / "html" / name).with_suffix(".html").read_text(encoding="utf8")
-            assert "colab.research.google.com" not in page
-            assert "mybinder.org" not in page
+def test_a_page_of_a_notebook_can_be_launched_where_the_remote_is_on_github(clone):
+    derivation, notebook = clone("git@github.com:example-org/example.book.git")
+    assert (
+        f'"https://colab.research.google.com/github/example-org/example.book/blob/launch/{NOTEBOOK}.ipynb"' in notebook
+    )
+    path = f"example-org/example.book/launch?urlpath=lab/tree/{NOTEBOOK}.ipynb"
+    assert f'"https://mybinder.org/v2/gh/{path}"' in notebook
+    assert "mybinder.org" not in derivation  # it is no notebook
+    for page, name in ((derivation, DERIVATION), (notebook, NOTEBOOK)):
+        assert f'<link rel="canonical" href="https://example-org.github.io/example.book/{name}.html"' in page
+
+
+@pytest.mark.site
+def test_a_clone_of_a_clone_has_no_buttons(clone):
+    for page in clone():
+        assert "colab.research.google.com" not in page
+        assert "mybinder.org" not in page
+        assert 'rel="canonical"' not in page
+
+
+def test_a_link_to_edit_leads_to_main():
+    """The theme takes the launch buttons' branch for them too."""
+    from types import SimpleNamespace
+
+    import dgm_launch
+    from sphinx_book_theme.header_buttons import update_context_with_repository_info
+
+    options = {"repository_url": URL, "repository_branch": repository.BRANCH}
+    config = SimpleNamespace(html_theme_options=options, html_context={})
+    app = SimpleNamespace(config=config, builder=SimpleNamespace(theme_options=options))
+    update_context_with_repository_info(app)
+    assert config.html_context["github_version"] == "launch"
+    dgm_launch.edit_main(app)
+    assert config.html_context["github_version"] == "main"
+
+
+# ---- GitHub's workflows ----
+
+
+def as_list(value):
+    return [value] if isinstance(value, str) else list(value)
+
+
+def wrong(text, targets):
+    """What is wrong with a workflow: its keys, what a job needs, unpinned actions, commands that are not there."""
+    workflow = yaml.safe_load(text)
+    found = [f"no {key}" for key in ("name", True, "permissions", "jobs") if key not in workflow]  # `on` reads as True
+    jobs = workflow.get("jobs", {})
+    for name, job in jobs.items():
+        found += [f"{name} needs {other}" for other in as_list(job.get("needs", ())) if other not in jobs]
+        if "uses" in job:
+            if not (ROOT / job["uses"]).is_file():
+                found.append(f"{name} uses {job['uses']}")
+            continue
+        found += [f"{name} has no {key}" for key in ("runs-on", "timeout-minutes") if key not in job]
+        for step in job.get("steps", ()):
+            if "uses" in step and not re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]):
+                found.append(f"{name} uses {step['uses']}")
+            command = step.get("run", "")
+            called = re.findall(r"\bmake (?:--touch )?([a-z]+)", command)
+            found += [f"{name}: make {target}" for target in called if target not in targets]
+            scripts = re.findall(r"\b(tools/\w+\.py)", command)
+            found += [f"{name}: {script}" for script in scripts if not (ROOT / script).is_file()]
+    return found
+
+
+def makefile_targets():
+    return set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)
+def test_the_workflow_is_whole(path):
+    assert wrong(path.read_text(), makefile_targets()) == []
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "what"),
+    [
+        ("needs: build", "needs: built", "deploy needs built"),
+        ("./.github/workflows/ci.yml", "./.github/workflows/no.yml", "test uses ./.github/workflows/no.yml"),
+        ("actions/checkout@v4", "actions/checkout@main", "build uses actions/checkout@main"),
+        ("make book", "make books", "build: make books"),
+        ("tools/launch_branch.py --push", "tools/launch.py --push", "build: tools/launch.py"),
+        ("timeout-minutes: 10", "name: x", "deploy has no timeout-minutes"),
+        ("on:", "'on':", "no True"),
+    ],
+)
+def test_a_broken_workflow_is_told(good, bad, what):
+    text = (ROOT / ".github" / "workflows" / "pages.yml").read_text()
+    assert good in text
+    assert what in wrong(text.replace(good, bad), makefile_targets())
+
+
+def test_pages_are_published_after_the_tests_alone():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "pages.yml").read_text())["jobs"]
+    (publishing,) = (name for name, job in jobs.items() if "actions/deploy-pages" in str(job))
+    chain = [publishing]
+    while "needs" in jobs[chain[-1]]:
+        chain += as_list(jobs[chain[-1]]["needs"])
+    assert jobs[chain[-1]]["uses"] == "./.github/workflows/ci.yml"
+    assert "make test" in [step.get("run") for step in steps("ci.yml", "test")]
+    writing = [name for name, job in jobs.items() if job.get("permissions", {}).get("contents") == "write"]
+    assert writing == ["build"]
+
+
+def test_what_the_newest_job_installed_is_not_replaced(tmp_path):
+    """`make --touch test` takes the environment as it is; a second `make test` then installs nothing."""
+    for name in ("Makefile", "pyproject.toml", *(path.name for path in ROOT.glob("requirements*"))):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+
+    def make(*arguments):
+        return subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    install = re.compile(r"\b(?:uv|pip) (?:pip )?(?:sync|install)\b")
+    assert install.search(make("--dry-run", "test"))
+    assert "make --touch test" in [step.get("run") for step in steps("newest.yml", "test")]
+    make("--touch", "test")
+    assert not install.search(make("--dry-run", "test"))
+    assert "pytest" in make("--dry-run", "test")
+
+
+def test_the_newest_job_asks_for_no_version_but_the_book_of_the_first_kind(tmp_path):
+    for path in ROOT.glob("requirements*.in"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "requirements.in").write_text((tmp_path / "requirements.in").read_text() + "other==1.2 ; x == 'y'\n")
+    (command,) = (step["run"] for step in steps("newest.yml", "test") if "newest" in step.get("run", ""))
+    lines = [line for line in command.splitlines() if line.startswith(("mkdir", "sed"))]
+    subprocess.run(["bash", "-ec", "\n".join(lines)], cwd=tmp_path, check=True)
+    asked = "".join(path.read_text() for path in (tmp_path / "newest").glob("*.in"))
+    assert "\njupyter-book<2" in asked
+    assert re.findall(r"(?m)^[^#\n]*==\S*", asked) == ["other ; x =="]

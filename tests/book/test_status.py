@@ -68,12 +68,13 @@ def test_execution_is_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "STATUS", tmp_path / "notebooks" / "status.json")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("DGM_RETRAIN", "always")
-    execute.record(tmp_path / "notebooks" / "vae" / "x.ipynb", 12.4, 11.0)
-    execute.record(tmp_path / "elsewhere" / "x.ipynb", 1.0, 1.0)
+    execute.record(tmp_path / "notebooks" / "vae" / "x.ipynb", 12.4, 11.0, 1.204)
+    execute.record(tmp_path / "elsewhere" / "x.ipynb", 1.0, 1.0, 1.0)
     (name, entry), *others = json.loads(execute.STATUS.read_text()).items()
     assert not others
     assert name == "notebooks/vae/x.ipynb"
     assert (entry["seconds"], entry["processor_seconds"], entry["trained"]) == (12, 11, True)
+    assert entry["resident"] == 1.2
     assert entry["device"]
     assert entry["versions"].keys() == {"python", "torch", "numpy", "matplotlib"}
 
@@ -175,24 +176,25 @@ def test_a_second_machine_changes_no_output_and_not_the_first_entry(tmp_path, mo
     monkeypatch.setattr(execute, "STATUS", tmp_path / "notebooks" / "status.json")
     path = tmp_path / "notebooks" / "vae" / "x.ipynb"
     path.parent.mkdir(parents=True)
-    execute.record(path, 12.4, 11.0)
+    execute.record(path, 12.4, 11.0, 1.0)
     (first,) = json.loads(execute.STATUS.read_text()).values()
-    execute.record(path, 3.0, 2.0, {"memory": 1.5})
+    execute.record(path, 3.0, 2.0, 1.0, {"memory": 1.5})
     (both,) = json.loads(execute.STATUS.read_text()).values()
     assert {key: both[key] for key in first} == first
     assert (both["gpu"]["seconds"], both["gpu"]["memory"]) == (3, 1.5)
-    execute.record(path, 13.0, 11.0)
+    execute.record(path, 13.0, 11.0, 1.0)
     (again,) = json.loads(execute.STATUS.read_text()).values()
     assert (again["seconds"], again["gpu"]) == (13, both["gpu"])
 
 
 def test_time_only_leaves_the_file_and_measures(tmp_path):
     path = tmp_path / "x.ipynb"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
-    nbformat.write(notebook, path)
+    code = "import torch\nones = torch.ones(2**27)\ndel ones\n1 + 1"  # half a GiB, given back
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), path)
     before = path.read_bytes()
-    reserved, allocated = execute.execute(path, store=False)
+    reserved, allocated, resident = execute.execute(path, store=False)
     assert reserved >= allocated >= 0
+    assert 0.6 < resident < 2
     assert path.read_bytes() == before
     execute.execute(path)
     (cell,) = nbformat.read(path, as_version=4).cells
