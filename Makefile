@@ -67,7 +67,7 @@ execute: $(READY)  ## re-execute the notebooks in place (NOTEBOOKS=... for some 
 retrain: $(READY)  ## train every stored model afresh into weights/, then re-execute (NOTEBOOKS=... for those of some)
 	DGM_RETRAIN=always $(BIN)/python tools/execute.py $(NOTEBOOKS)
 	$(BIN)/python tools/picture.py
-	$(BIN)/python tools/play_assets.py --encode
+	$(BIN)/python tools/play_codes.py
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -1,71 +1,49 @@
 """Write what the pages of ``book/play`` compute with: the decoder's weights, the encoded test digits, the banana.
 
-    python tools/play_assets.py FOLDER     # decoder.js, codes.js, banana.js; the site's build does this, without data
-    python tools/play_assets.py --encode   # after a retraining: book/play/latent_codes.safetensors afresh, from MNIST
+    python tools/play_assets.py FOLDER     # decoder.js, codes.js, banana.js; the site's build does this
 
-The assets are scripts that hold base64 text, because a page opened from disk may load a script but not fetch a file.
+It needs NumPy alone, as the site is built without PyTorch, and no data. The assets are scripts that hold base64 text,
+because a page opened from disk may load a script but not fetch a file.
 """
 
-import argparse
 import base64
+import hashlib
 import json
-import math
 import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from dgm_helpers.data.banana import BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_log_joint
-from dgm_helpers.data.mnist import fixed_binarisation, load_mnist
-from dgm_helpers.probability.quadrature import grid_2d, moments
-from dgm_helpers.training import digest, read_file, weights_dir
-from dgm_helpers.vae.runs import vae_2d_model
-
-CODES = Path(__file__).resolve().parent.parent / "book" / "play" / "latent_codes.safetensors"
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS, CODES = ROOT / "weights" / "vae_2d.safetensors", ROOT / "book" / "play" / "latent_codes.safetensors"
 TOP = 2047  # the largest whole number of 12 bits with sign
 TOLERANCE = 5e-4  # of a pixel's probability, over the plane that the page shows
-GRID_RANGE, GRID_SPACING = (-5.0, 5.0), 0.01  # of the banana's exact moments, as in notebooks/mcmc/banana_hmc.ipynb
+BANANA = {"SIZE": 100, "MEAN": 1.1179132108624679, "STD": 1.9120406866588326}  # as in dgm_helpers/data/banana.py
+GRID_LIMIT, GRID_SPACING = 5, 0.01  # of the banana's exact moments, as in notebooks/mcmc/banana_hmc.ipynb
 
 
-def load_model():
-    """The VAE with its stored weights, and a hash of them."""
-    tensors, *_ = read_file(weights_dir() / "vae_2d.safetensors")
-    model = vae_2d_model()
-    model.load_state_dict(tensors)
-    model.requires_grad_(False)
-    return model, digest(torch.cat([tensors[name].flatten() for name in sorted(tensors)]))
+def read(path):
+    """The arrays of a file of safetensors, and the text beside them."""
+    with safe_open(path, "np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118 (not a dict)
 
 
-def encode(model):
-    """Posterior means of the test digits in whole steps of limit / TOP, (10000, 2), their labels, and the limit.
-
-    The binarised digits and the means are those of the notebook's scatter.
-    """
-    mnist = load_mnist()
-    means = model.encoder(fixed_binarisation(mnist.test_images))[0]
-    limit = math.ceil(float(means.abs().max()))
-    return (means * TOP / limit).round().to(torch.int16), mnist.test_labels.to(torch.uint8), limit
-
-
-def write_codes(path=CODES):
-    model, weights = load_model()
-    codes, labels, limit = encode(model)
-    save_file({"codes": codes, "labels": labels}, path, {"weights": weights, "limit": str(limit)})
+def digest(arrays):
+    """The hash that ``dgm_helpers.training.digest`` gives to all values of a model, in the order of their names."""
+    values = np.concatenate([arrays[name].ravel() for name in sorted(arrays)])
+    return hashlib.sha256(f"{values.shape} torch.{values.dtype}".encode() + values.tobytes()).hexdigest()[:16]
 
 
 def read_codes(weights, path=CODES):
     """Stored codes, labels and limit. Raises ValueError if they are another encoder's."""
-    with safe_open(path, framework="pt") as file:
-        notes = file.metadata()
-        if notes["weights"] != weights:
-            raise ValueError(
-                f"{path} was encoded with other weights than weights/vae_2d.safetensors holds; "
-                "run `python tools/play_assets.py --encode`, which needs MNIST"
-            )
-        return file.get_tensor("codes"), file.get_tensor("labels"), int(notes["limit"])
+    arrays, notes = read(path)
+    if notes["weights"] != weights:
+        raise ValueError(
+            f"{path} was encoded with other weights than weights/vae_2d.safetensors holds; "
+            "run `python tools/play_codes.py`, which needs MNIST"
+        )
+    return arrays["codes"], arrays["labels"], int(notes["limit"])
 
 
 def round_columns(weight, inputs, damping=1e-3):
@@ -76,77 +54,105 @@ def round_columns(weight, inputs, damping=1e-3):
     (Frantar et al. 2023, GPTQ, section 3). ``damping`` keeps them close: a few steps off at most.
     Returns (O, I) of int16 and (I,).
     """
-    scale = weight.abs().amax(0).clamp(min=1e-12) / TOP
+    scale = np.maximum(np.abs(weight).max(0), 1e-12) / TOP
     gram = inputs.T @ inputs / len(inputs)
-    gram += damping * gram.diag().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    order = (gram.diag() * scale**2).argsort(descending=True)  # what matters most goes first
-    factor = torch.linalg.cholesky(torch.linalg.inv(gram[order][:, order]), upper=True)
-    rest, rounded = weight[:, order].clone(), torch.empty_like(weight, dtype=torch.int16)
+    gram += damping * gram.diagonal().mean() * np.eye(len(gram))
+    order = np.argsort(-gram.diagonal() * scale**2)  # what matters most goes first
+    factor = np.linalg.cholesky(np.linalg.inv(gram[np.ix_(order, order)]), upper=True)
+    rest, rounded = weight[:, order], np.empty(weight.shape, np.int16)
     for i, column in enumerate(order):
-        whole = (rest[:, i] / scale[column]).round().clamp(-TOP, TOP)
+        whole = (rest[:, i] / scale[column]).round().clip(-TOP, TOP)
         error = (rest[:, i] - whole * scale[column]) / factor[i, i]
-        rest[:, i + 1 :] -= error.unsqueeze(-1) * factor[i, i + 1 :]
-        rounded[:, column] = whole.to(torch.int16)
+        rest[:, i + 1 :] -= np.outer(error, factor[i, i + 1 :])
+        rounded[:, column] = whole
     return rounded, scale
 
 
 def pack_12(values):
     """Two whole numbers of 12 bits with sign in three bytes: an even number of values -> bytes."""
-    low, high = (np.asarray(values).ravel().astype(np.int32) + 2048).reshape(-1, 2).T
+    low, high = (values.ravel().astype(np.int32) + 2048).reshape(-1, 2).T
     return np.stack([low & 255, low >> 8 | (high & 15) << 4, high >> 4], -1).astype(np.uint8).tobytes()
 
 
 def text(data):
-    """Base64 of bytes, or of a tensor as float32."""
-    return base64.b64encode(data if isinstance(data, bytes) else data.float().numpy().tobytes()).decode()
+    """Base64 of bytes, or of an array as float32."""
+    return base64.b64encode(data if isinstance(data, bytes) else data.astype("<f4").tobytes()).decode()
+
+
+def points(axis):
+    """All points of the plane whose two coordinates are on the axis, (N^2, 2)."""
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+class Decoder:
+    """Two layers, with a ReLU between, of the stored VAE, in float64."""
+
+    def __init__(self, arrays):
+        layers = ((arrays[f"decoder.body.{i}.weight"], arrays[f"decoder.body.{i}.bias"]) for i in (0, 2))
+        self.first, self.second = ((weight.astype(float), bias.astype(float)) for weight, bias in layers)
+
+    def hidden(self, z):
+        weight, bias = self.first
+        return np.maximum(z @ weight.T + bias, 0)
+
+    def probabilities(self, z):
+        weight, bias = self.second
+        return sigmoid(self.hidden(z) @ weight.T + bias)
 
 
 def decoder_asset(decoder, limit):
     """Both layers, the large one rounded. Raises ValueError if a probability on the plane is off by TOLERANCE."""
-    first, _, second = decoder.double().body
-    axis = torch.linspace(-limit, limit, 41, dtype=torch.float64)
-    rounded, scale = round_columns(second.weight, first(torch.cartesian_prod(axis, axis)).relu())
-    middles = (axis[:-1] + axis[1:]) / 2  # points that the rounding has not seen
-    hidden = first(torch.cartesian_prod(middles, middles)).relu()
-    approximate = torch.sigmoid(hidden @ (rounded * scale).T + second.bias)
-    error = float((approximate - torch.sigmoid(second(hidden))).abs().max())
+    (weight_1, bias_1), (weight_2, bias_2) = decoder.first, decoder.second
+    axis = np.linspace(-limit, limit, 41)
+    rounded, scale = round_columns(weight_2, decoder.hidden(points(axis)))
+    middles = points((axis[:-1] + axis[1:]) / 2)  # which the rounding has not seen
+    approximate = sigmoid(decoder.hidden(middles) @ (rounded * scale).T + bias_2)
+    error = np.abs(approximate - decoder.probabilities(middles)).max()
     if error > TOLERANCE:
         raise ValueError(f"a pixel's probability is off by {error:.1e}, expected at most {TOLERANCE}")
     return {
-        "hidden": first.out_features,
-        "data_dim": second.out_features,
-        "weight_1": text(first.weight),
-        "bias_1": text(first.bias),
+        "hidden": len(bias_1),
+        "data_dim": len(bias_2),
+        "weight_1": text(weight_1),
+        "bias_1": text(bias_1),
         "weight_2": text(pack_12(rounded.T)),  # hidden unit by hidden unit: one that is off is skipped whole
         "scale_2": text(scale),
-        "bias_2": text(second.bias),
+        "bias_2": text(bias_2),
     }
 
 
 def codes_asset(codes, labels, limit):
     """z1, z2 and label in four bytes for each test digit, 12, 12 and 8 bits."""
-    z1, z2 = codes.numpy().astype(np.int32).astype(np.uint32).T & 4095  # two's complement
-    packed = z1 | z2 << 12 | labels.numpy().astype(np.uint32) << 24
+    z1, z2 = codes.astype(np.int32).astype(np.uint32).T & 4095  # two's complement
+    packed = z1 | z2 << 12 | labels.astype(np.uint32) << 24
     return {"limit": limit, "step": limit / TOP, "packed": text(packed.astype("<u4").tobytes())}
+
+
+def banana_log_density(theta):
+    """Log of the banana's posterior, (..., 2) -> (...), without what does not depend on theta."""
+    theta_1, theta_2 = theta[..., 0], theta[..., 1]
+    residual = BANANA["MEAN"] - theta_1 - theta_2**2
+    return -0.5 * (BANANA["SIZE"] / 4 * residual**2 + theta_1**2 + theta_2**2)
 
 
 def banana_asset():
     """The posterior's constants, and its exact mean by quadrature."""
-    points = grid_2d(*GRID_RANGE, GRID_SPACING, dtype=torch.float64)
-    mean, _ = moments(banana_log_joint(points), points)
-    return {
-        "SIZE": BANANA_SIZE,
-        "MEAN": BANANA_MEAN,
-        "STD": BANANA_STD,
-        "exact_mean": [round(m, 12) + 0.0 for m in mean.tolist()],
-    }
+    steps = round(GRID_LIMIT / GRID_SPACING)
+    theta = points(GRID_SPACING * np.arange(-steps, steps + 1))
+    density = np.exp(banana_log_density(theta))
+    mean = density @ theta / density.sum()
+    return BANANA | {"exact_mean": [round(m, 12) + 0.0 for m in mean.tolist()]}
 
 
-def write_assets(folder):
-    model, weights = load_model()
-    codes, labels, limit = read_codes(weights)
+def write_assets(folder, weights=WEIGHTS):
+    arrays, _ = read(weights)
+    codes, labels, limit = read_codes(digest(arrays))
     assets = {
-        "decoder": decoder_asset(model.decoder, limit),
+        "decoder": decoder_asset(Decoder(arrays), limit),
         "codes": codes_asset(codes, labels, limit),
         "banana": banana_asset(),
     }
@@ -156,21 +162,8 @@ def write_assets(folder):
         (folder / f"{name}.js").write_text(script, encoding="utf8")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--encode", action="store_true")
-    arguments = parser.parse_args()
-    if not arguments.encode and arguments.folder is None:
-        parser.error("say where to write, or --encode")
-    if arguments.encode:
-        write_codes()
-    if arguments.folder:
-        write_assets(arguments.folder)
-
-
 if __name__ == "__main__":
     try:
-        main()
-    except (OSError, ValueError) as error:
+        write_assets(Path(sys.argv[1]))
+    except (IndexError, OSError, ValueError) as error:
         sys.exit(f"play_assets: {error}")

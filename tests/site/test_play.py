@@ -7,17 +7,17 @@ import math
 import re
 import threading
 
+import numpy as np
 import play_assets
+import play_codes
 import pytest
 import torch
 from repo import SITE
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
-from dgm_helpers.data.banana import banana_log_joint
+from dgm_helpers.data.banana import BANANA_MEAN, BANANA_SIZE, BANANA_STD, banana_log_joint
 from dgm_helpers.mcmc.hmc import leapfrog
-from dgm_helpers.probability.quadrature import grid_2d
-from dgm_helpers.training import read_file, weights_dir
+from dgm_helpers.probability.quadrature import grid_2d, moments
 
 pytestmark = pytest.mark.site
 PAGES = {"latent_plane": "book/play/latent_plane.html", "banana_hmc": "book/play/banana_hmc.html"}
@@ -44,7 +44,14 @@ def play(visit):
 
 @pytest.fixture(scope="module")
 def model():
-    return play_assets.load_model()
+    return play_codes.load_model()
+
+
+@pytest.fixture(scope="module")
+def codes(model):
+    """The stored codes and labels, as tensors, and the limit."""
+    codes, labels, limit = play_assets.read_codes(model[1])
+    return torch.from_numpy(codes), torch.from_numpy(labels), limit
 
 
 def test_nothing_is_said_to_have_failed(play):
@@ -63,9 +70,9 @@ def uniform(n, low, high, seed=0):
 # ---- the latent plane: numbers ----
 
 
-def test_decoder_agrees_with_torch(play, model):
+def test_decoder_agrees_with_torch(play, model, codes):
     """Every pixel's probability, all over the plane that can be reached."""
-    _, limit = model[0].decoder.double(), play_assets.read_codes(model[1])[2]
+    _, limit = model[0].decoder.double(), codes[2]
     z = torch.cat(
         [uniform(400, [-limit] * 2, [limit] * 2), torch.cartesian_prod(*[torch.tensor([-limit, 0.0, limit])] * 2)]
     )
@@ -91,8 +98,8 @@ def test_pixels_on_the_screen_are_the_decoders(play, model):
     assert (torch.tensor(grey) - (paper + probability * (ink - paper))).abs().max() < 1
 
 
-def test_codes_are_the_stored_ones(play, model):
-    codes, labels, limit = play_assets.read_codes(model[1])
+def test_codes_are_the_stored_ones(play, codes):
+    codes, labels, limit = codes
     came = play("latent_plane").evaluate("Object.values(dgm.latent_plane.codes).map(a => Array.from(a))")
     z1, z2, label = (torch.tensor(values) for values in came)
     assert label.tolist() == labels.tolist()
@@ -101,11 +108,11 @@ def test_codes_are_the_stored_ones(play, model):
     assert (torch.stack([z1, z2], -1).mean(0).abs() < 0.5).all()  # q's means gather where the prior is
 
 
-def test_readings(play, model):
+def test_readings(play, model, codes):
     """Density, entropy and the nearest digits, against the definitions."""
     page, z = play("latent_plane"), torch.tensor([0.86, -1.04], dtype=torch.float64)
     page.evaluate("z => dgm.latent_plane.move_to(z)", z.tolist())
-    codes, labels, limit = play_assets.read_codes(model[1])
+    codes, labels, limit = codes
     distance, nearest = (codes.double() * limit / play_assets.TOP - z).norm(dim=-1).topk(25, largest=False)
     label, count = labels[nearest].mode().values.item(), int(labels[nearest].bincount().max())
     bernoulli = torch.distributions.Bernoulli(logits=model[0].decoder.double()(z))
@@ -654,28 +661,45 @@ def test_over_http_too(browser, name):
 # ---- the assets ----
 
 
-def test_rounding_is_refused_when_it_is_too_coarse(model, monkeypatch):
+@pytest.fixture(scope="module")
+def arrays():
+    return play_assets.read(play_assets.WEIGHTS)[0]
+
+
+def test_assets_are_computed_as_with_torch(model, arrays):
+    """The site is built without torch: hash, decoder and banana are those of the package."""
+    assert play_assets.digest(arrays) == model[1]
+    z = uniform(400, [-5.0] * 2, [5.0] * 2)
+    wanted = model[0].decoder.double()(z).sigmoid().numpy()
+    assert abs(play_assets.Decoder(arrays).probabilities(z.numpy()) - wanted).max() < 1e-14
+    wanted = {"SIZE": BANANA_SIZE, "MEAN": BANANA_MEAN, "STD": BANANA_STD}
+    assert wanted == play_assets.BANANA
+    constant = banana_log_joint(z).numpy() - play_assets.banana_log_density(z.numpy())
+    assert abs(constant - constant[0]).max() < 1e-10
+    points = grid_2d(-5, 5, 0.01, dtype=torch.float64)
+    exact = moments(banana_log_joint(points), points)[0].tolist()
+    assert play_assets.banana_asset()["exact_mean"] == pytest.approx(exact, abs=1e-11)
+
+
+def test_rounding_is_refused_when_it_is_too_coarse(arrays, monkeypatch):
     monkeypatch.setattr(play_assets, "TOP", 63)
     with pytest.raises(ValueError, match="probability is off by"):
-        play_assets.decoder_asset(model[0].decoder, 5)
+        play_assets.decoder_asset(play_assets.Decoder(arrays), 5)
 
 
 def retrained(folder):
-    """A folder of weights whose VAE is another one, by a thousandth in each bias of the output."""
-    tensors, *_ = read_file(weights_dir() / "vae_2d.safetensors")
-    with safe_open(weights_dir() / "vae_2d.safetensors", framework="pt") as file:
-        notes = file.metadata()
-    (name,) = (name for name, tensor in tensors.items() if tensor.shape == (784,))
-    save_file(tensors | {name: tensors[name] + 1e-3}, folder / "vae_2d.safetensors", notes)
+    """Weights of another VAE, by a thousandth in each bias of the output."""
+    arrays, notes = play_assets.read(play_assets.WEIGHTS)
+    (name,) = (name for name, array in arrays.items() if array.shape == (784,))
+    save_file(arrays | {name: arrays[name] + np.float32(1e-3)}, folder / "vae_2d.safetensors", notes)
+    return folder / "vae_2d.safetensors"
 
 
-def test_a_site_is_not_built_with_stale_codes(tmp_path, monkeypatch):
+def test_a_site_is_not_built_with_stale_codes(tmp_path):
     """After a retraining, until the test digits are encoded afresh. The decoder's weights are read at each build."""
     play_assets.write_assets(tmp_path / "good")
-    retrained(tmp_path)
-    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path))
-    with pytest.raises(ValueError, match=r"run `python tools/play_assets\.py --encode`"):
-        play_assets.write_assets(tmp_path / "stale")
+    with pytest.raises(ValueError, match=r"run `python tools/play_codes\.py`"):
+        play_assets.write_assets(tmp_path / "stale", retrained(tmp_path))
     assert not (tmp_path / "stale").exists()
 
 
@@ -686,20 +710,20 @@ def test_the_site_holds_the_assets_of_these_weights(tmp_path):
         assert path.read_bytes() == (SITE / "book" / "play" / path.name).read_bytes(), path.name
 
 
-def test_stored_codes_are_the_encoders(model):
+def test_stored_codes_are_the_encoders(codes):
     """The scatter is that of the notebook: means of the binarised test digits, to the rounding."""
-    codes, labels, limit = play_assets.read_codes(model[1])
-    wanted, digits, widest = play_assets.encode(play_assets.load_model()[0])
+    codes, labels, limit = codes
+    wanted, digits, widest = play_codes.encode(play_codes.load_model()[0])
     assert (widest, digits.tolist()) == (limit, labels.tolist())
     assert (wanted.int() - codes.int()).abs().max() <= 1  # another processor may round otherwise
 
 
-def test_codes_of_another_encoder_are_refused(model):
+def test_codes_of_another_encoder_are_refused():
     with pytest.raises(ValueError, match="encoded with other weights"):
         play_assets.read_codes("0" * 64)
 
 
-def test_scatter_holds_codes_and_labels_only(model):
+def test_scatter_holds_codes_and_labels_only():
     """No image of the data set is in the page's files: four bytes for each test digit."""
     script = (SITE / "book" / "play" / "codes.js").read_text()
     asset = json.loads(script[script.index(" = ") + 3 :].rstrip(";\n"))
