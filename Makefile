@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+BUILDS := $(VENV)/.site
 READY  := $(VENV)/.ready
 SITE   := _build/html/index.html
 NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
@@ -11,33 +12,45 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED
   MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book site pdf test fast lint format execute retrain lab serve bench lock clean
+.PHONY: help setup book site pdf test fast lint format execute retrain lab serve bench lock platforms clean
+
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH=cpu takes PyTorch's wheels for the processor; without TORCH they are those of the lock. There is no TORCH=$(TORCH))
+endif
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
-setup: $(READY)  ## create .venv with the pinned requirements (every other command does this by itself)
+setup: $(READY)  ## create .venv with all pinned requirements (every other command sets up what it needs by itself)
 
-$(READY): requirements.txt pyproject.toml
+# Two stamps: what building the site needs, and on top of it the rest. The first installation leaves alone what it does
+# not name, so that `make book` after `make test` takes nothing away.
+$(BUILDS): requirements-site.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@echo "Installing the pinned requirements into $(VENV) ..."
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python uv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $< uv
+	@echo "Installing what the site needs into $(VENV) ..."
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirements $<
+	@touch $@
+
+# TORCH=cpu: from PyTorch's own index, and without the packages of CUDA, which the lock lists for Linux
+$(READY): $(BUILDS) requirements.txt pyproject.toml
+	@echo "Installing the rest of the pinned requirements into $(VENV) ..."
+	@sed -E '$(if $(TORCH),/^(cuda|nvidia)-|^triton==/d)' requirements.txt | \
+	  $(BIN)/uv pip sync --quiet --python $(BIN)/python $(if $(TORCH),--torch-backend=cpu) -
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
 # Built clean each time: an incremental build keeps numbers quoted from older notebooks.
-site: $(READY)
+site: $(BUILDS)
 	@rm -rf _build/html _build/.doctrees
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going --quiet
 
 book: site  ## build the site into _build/html from the outputs stored in the notebooks
 	@echo "The book is built. Open file://$(abspath $(SITE))"
 
-pdf: $(READY)  ## build the whole book as one PDF (needs XeLaTeX and latexmk)
+pdf: $(BUILDS)  ## build the whole book as one PDF (needs XeLaTeX and latexmk)
 	@command -v xelatex >/dev/null && command -v latexmk >/dev/null || { echo "XeLaTeX and latexmk are needed. On Debian: \
 	apt-get install texlive-xetex texlive-latex-extra texlive-fonts-recommended tex-gyre fonts-freefont-otf xindy latexmk" >&2; exit 1; }
 	@rm -rf _build/latex _build/.doctrees
@@ -47,7 +60,7 @@ pdf: $(READY)  ## build the whole book as one PDF (needs XeLaTeX and latexmk)
 	@if grep -E "(Reference|Citation|Hyper reference) .* undefined" _build/latex/book.log >&2; then exit 1; fi
 	@echo "The book is built: $(abspath _build/latex/book.pdf)"
 
-test: site  ## all tests: the package, every notebook re-executed and compared, the built site opened in a browser
+test: $(READY) site  ## all tests: the package, every notebook re-executed and compared, the built site opened in a browser
 	$(TEST_ENV) $(BIN)/python -m pytest notebooks tests --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
 	  -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
@@ -78,8 +91,17 @@ serve: book  ## build the site and serve it on this machine
 bench: $(READY)  ## print the speed tables
 	$(BIN)/python -m benchmarks
 
-lock: $(READY)  ## renew requirements.txt from requirements.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header requirements.in -o requirements.txt
+COMPILE := $(BIN)/uv pip compile --quiet --python-version
+lock: $(BUILDS)  ## write requirements.txt and requirements-site.txt from what their .in files name; other pins stay
+	$(COMPILE) 3.11 --universal --no-emit-index-url --no-header requirements.in --output-file requirements.txt
+	$(COMPILE) 3.11 --universal --no-emit-index-url --no-header --no-annotate --constraint requirements.txt \
+	  requirements-site.in --output-file requirements-site.txt
+
+SYSTEMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-apple-darwin aarch64-apple-darwin x86_64-pc-windows-msvc
+platforms: $(BUILDS)  ## check that what the site needs can be installed on Linux, macOS and Windows, Python 3.11 to 3.14
+	@for python in 3.11 3.12 3.13 3.14; do for system in $(SYSTEMS); do \
+	  $(COMPILE) $$python --python-platform $$system --only-binary :all: requirements-site.txt >/dev/null || { \
+	    echo "requirements-site.txt cannot be installed on $$system with Python $$python" >&2; exit 1; }; done; done
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) _build

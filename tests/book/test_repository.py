@@ -267,13 +267,21 @@ def canonical(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_requirements_are_exact_complete_and_without_addresses():
-    text = (ROOT / "requirements.txt").read_text()
+WANTED = {
+    "requirements.txt": ("requirements.in", "requirements-site.in"),
+    "requirements-site.txt": ("requirements-site.in",),
+}
+
+
+@pytest.mark.parametrize("lock", WANTED)
+def test_requirements_are_exact_complete_and_without_addresses(lock):
+    text = (ROOT / lock).read_text()
     assert re.findall(r"(?m)^.*(?:://|--(?:extra-)?index|--find-links| @ ).*$", text) == []
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "--hash"))]
     assert [line for line in lines if not re.match(r"[\w.\[\]-]+==[\w.!+]+", line)] == []
     pinned = {canonical(name): version for name, version in re.findall(r"(?m)^([\w.-]+)(?:\[.*?\])?==([\w.!+]+)", text)}
-    wanted = re.findall(r"(?m)^([\w.-]+)(?:==([\w.!+]+))?", (ROOT / "requirements.in").read_text())
+    sources = "".join((ROOT / name).read_text() for name in WANTED[lock])
+    wanted = re.findall(r"(?m)^(\w[\w.-]*)(?:==([\w.!+]+))?", sources)
     assert [(n, v) for n, v in wanted if canonical(n) not in pinned or (v and pinned[canonical(n)] != v)] == []
 
 
