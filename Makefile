@@ -10,9 +10,11 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
 # (MALLOC_...: keep freed memory; glibc returns large blocks at once, and a third of the time went into fetching them again)
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED=0 \
   MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
+TEST_OPTIONS := --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
+  -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book site pdf test fast lint format execute retrain lab serve bench lock platforms clean
+.PHONY: help setup book site pdf test check fast lint format execute retrain lab serve bench lock platforms clean
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=cpu takes PyTorch's wheels for the processor; without TORCH they are those of the lock. There is no TORCH=$(TORCH))
@@ -61,8 +63,10 @@ pdf: $(BUILDS)  ## build the whole book as one PDF (needs XeLaTeX and latexmk)
 	@echo "The book is built: $(abspath _build/latex/book.pdf)"
 
 test: $(READY) site  ## all tests: the package, every notebook re-executed and compared, the built site opened in a browser
-	$(TEST_ENV) $(BIN)/python -m pytest notebooks tests --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
-	  -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	$(TEST_ENV) $(BIN)/python -m pytest notebooks tests $(TEST_OPTIONS)
+
+check: $(READY)  ## of these the ones that a change can affect: what has not passed on this machine as it is now
+	$(TEST_ENV) $(BIN)/python tools/check.py $(TEST_OPTIONS)
 
 fast: $(READY)  ## tests of the package and of the repository's rules: no notebook is executed, no browser opened
 	$(BIN)/python -m pytest tests --ignore=tests/site -m "not site"
