@@ -1,4 +1,4 @@
-"""What the book needs of Sphinx beyond its extensions: figures shared with notebooks, clean self-contained pages."""
+"""What the book needs of Sphinx beyond its extensions: figures shared with notebooks, a description of each page."""
 
 import base64
 import hashlib
@@ -14,8 +14,6 @@ from docutils.statemachine import StringList
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
-# a browser refuses to fetch the result pages' text from disk, an error in the console for each result
-NO_SUMMARY_FROM_DISK = "if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;"
 IMAGE_TYPES = {"image/png": ".png", "image/jpeg": ".jpeg"}
 
 
@@ -115,22 +113,16 @@ def describe(doctree, least=60, most=160):
 def add_description(app, pagename, templatename, context, doctree):
     """Give a page the meta description that it does not bring itself (``html_meta`` in its front matter)."""
     if 'name="description"' not in context.get("metatags", ""):
-        text = (
-            doctree is not None and describe(doctree)
-        ) or f"{context.get('title') or 'Search'}: {app.config.html_title}"
-        context["metatags"] = (
-            context.get("metatags", "") + f'<meta name="description" content="{html.escape(text)}" />\n'
-        )
+        text = doctree is not None and describe(doctree)
+        text = html.escape(text or f"{context.get('title') or 'Search'}: {app.config.html_title}")
+        context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{text}" />\n'
 
 
 def setup(app):
-    app.setup_extension("dgm_practice")
-    app.setup_extension("dgm_search")
-    app.setup_extension("dgm_finish")
+    for extension in ("dgm_practice", "dgm_search", "dgm_math", "dgm_light", "dgm_play"):
+        app.setup_extension(extension)
     app.add_directive("notebook-figure", NotebookFigure)
     app.add_post_transform(TidyProofs)
     app.add_css_file("dgm.css", priority=900)
-    app.add_js_file(None, body=NO_SUMMARY_FROM_DISK, priority=900)
     app.connect("html-page-context", add_description)
-    app.setup_extension("dgm_play")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

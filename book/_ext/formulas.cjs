@@ -1,5 +1,6 @@
-// Sets formulas. Reads {mathjax, macros, fonts, formulas: [{tex, display}]} as JSON, writes {html: [...], css}.
-const { mathjax, macros, fonts, formulas } = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+// Sets formulas: a line of JSON in, a line of JSON out. First {mathjax, macros, fonts}; then {tex, display} gives {html}
+// or {error}, and {css: true} the style sheet of all formulas so far.
+const lines = require('readline').createInterface({ input: process.stdin });
 
 const LONG = 16; // glyphs; a formula with more may be broken on a phone, where dgm.css says what an <mjx-break> does
 const OPEN = '( [ { 27E8', CLOSE = ') ] } 27E9', BARS = '| 2223 2225 2016', SUMS = '+ 2212';
@@ -84,18 +85,41 @@ function allowBreaks(adaptor, math) {
   inside(math);
 }
 
-(async () => {
+/* Takes from a formula what neither its style sheet, a browser nor a screen reader needs. */
+function slim(adaptor, node) {
+  if (adaptor.kind(node) === '#text') return;
+  for (const { name } of adaptor.allAttributes(node)) {
+    if (name === 'xmlns' || name === 'texclass' || name.startsWith('data-mjx-')) adaptor.removeAttribute(node, name);
+  }
+  for (const child of adaptor.childNodes(node)) slim(adaptor, child);
+}
+
+async function start({ mathjax, macros, fonts }) {
   const MathJax = await require(mathjax + '/node-main.js').init({
-    loader: { paths: { mathjax }, load: ['input/tex', 'output/chtml', 'a11y/assistive-mml', 'adaptors/liteDOM'], require },
-    tex: { macros, packages: { '[-]': ['noundefined'] } }, // an unknown command is an error
+    loader: { paths: { mathjax }, load: ['input/tex', 'output/chtml', 'a11y/assistive-mml', 'adaptors/liteDOM'], require, versionWarnings: false },
+    tex: { macros, packages: { '[-]': ['noundefined'] }, formatError: (_, error) => { throw error; } },
     chtml: { matchFontHeight: false, fontURL: fonts },
     startup: { typeset: false },
   });
-  const adaptor = MathJax.startup.adaptor, html = [];
-  for (const { tex, display } of formulas) {
-    const drawn = await MathJax.tex2chtmlPromise(tex, { display });
-    allowBreaks(adaptor, adaptor.firstChild(drawn));
-    html.push(adaptor.outerHTML(drawn));
+  const adaptor = MathJax.startup.adaptor;
+  return async ({ tex, display, css }) => {
+    if (css) return { css: adaptor.textContent(MathJax.chtmlStylesheet()) };
+    try {
+      const drawn = await MathJax.tex2chtmlPromise(tex, { display });
+      allowBreaks(adaptor, adaptor.firstChild(drawn));
+      slim(adaptor, drawn);
+      return { html: adaptor.outerHTML(drawn) };
+    } catch (error) {
+      return { error: error.message };
+    }
+  };
+}
+
+(async () => {
+  let answer = null;
+  for await (const line of lines) {
+    const question = JSON.parse(line);
+    const said = answer ? await answer(question) : ((answer = await start(question)), {});
+    process.stdout.write(JSON.stringify(said) + '\n');
   }
-  process.stdout.write(JSON.stringify({ html, css: adaptor.textContent(MathJax.chtmlStylesheet()) }));
 })().catch(error => { console.error(error); process.exit(1); });

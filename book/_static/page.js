@@ -2,6 +2,9 @@
    when they come near the window, where they are laid out anyway; at the first Tab, all of them. Until then, and until
    a link within the page is followed, what is far away is not laid out: see data-lazy in dgm.css. */
 (() => {
+  // a browser refuses to fetch the result pages' text from disk, an error in the console for each result
+  if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
   const root = document.documentElement, near = new Set();
   const boxes = '.bd-article :is(mjx-container, .math, .cell_output, pre, .pst-scrollable-table-container),'
     + ' .cell_output > .output';
@@ -33,32 +36,9 @@
     for (const { target, isIntersecting } of entries) near[isIntersecting ? 'add' : 'delete'](target);
     soon();
   }, { rootMargin: '50% 0px' });
-  window.addEventListener('load', () => {
-    every().forEach(box => watch.observe(box));
-    if (matchMedia('(pointer: coarse)').matches) return;
-    later(images);
-    later(() => piece([...document.querySelectorAll(late)]));
-  });
+  window.addEventListener('load', () => every().forEach(box => watch.observe(box)));
   window.addEventListener('resize', soon);
   document.addEventListener('toggle', soon, true); // what was folded had no width
-
-  /* On a desk, once the page stands, all that is far away is laid out too, and its images fetched, so that the scrollbar
-     is true and a photograph of the whole page complete: in pieces of about 40 ms, below what is felt. A phone works, and
-     fetches, only for what its reader comes to. */
-  const later = window.requestIdleCallback ?? (work => setTimeout(work, 20));
-  const late = '.bd-article .highlight pre, .bd-article > section > section ~ section'
-    + ' :is(p, mjx-container[display="true"], .pst-scrollable-table-container)';
-  function images() {
-    if (navigator.connection?.saveData) return;
-    for (const image of document.images) [image.loading, image.decoding] = ['eager', 'sync'];
-  }
-  function piece(blocks, size = 8) {
-    const started = performance.now();
-    for (const block of blocks.splice(0, size)) block.style.contentVisibility = 'visible';
-    document.body.getBoundingClientRect(); // lays out now
-    const next = Math.max(2, Math.round(size * Math.min(2, 40 / (performance.now() - started))));
-    if (blocks.length) setTimeout(() => piece(blocks, next));
-  }
 
   function whole() {
     if (!('lazy' in root.dataset)) return;

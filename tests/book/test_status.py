@@ -11,7 +11,8 @@ import execute
 import nbformat
 import pytest
 import run_times
-from dgm_status import (
+from repo import ROOT, notebooks
+from status_tables import (
     duration_rows,
     gpu_benchmark_lines,
     gpu_lines,
@@ -21,7 +22,6 @@ from dgm_status import (
     status_rows,
     training_seconds,
 )
-from repo import ROOT, notebooks
 
 from dgm_helpers.training.fit import History
 from dgm_helpers.training.stored import write_file

@@ -3,10 +3,14 @@
 import re
 import sys
 
+import dgm_math
 import pytest
 from axe import AT_ONCE, TAB, WHOLE, inaccessible, out_of_reach
 from PIL import Image
 from repo import ROOT, SITE, toc_pages
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import docutils_namespace
 
 pytestmark = pytest.mark.site
 PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html"]
@@ -52,8 +56,9 @@ def test_images_have_a_size_and_wait(name):
     text = (SITE / name).read_text(encoding="utf8")
     article = text[text.find("<article") :]
     images = re.findall(r"<img\b[^>]*>", article)
-    for image in re.findall(r"<img\b[^>]*>", text):
-        assert re.search(r'\swidth="\d+" height="\d+"', image) or "style=" in image
+    for image in images:
+        assert re.search(r'\swidth="\d+"', image)
+        assert re.search(r'\sheight="\d+"', image)
     assert all('loading="lazy"' in image for image in images[1:])
     assert "loading=" not in "".join(images[:1])
 
@@ -68,7 +73,7 @@ def test_images_keep_their_pixels():
 
 
 def test_icons_are_drawn(visit):
-    """The subset fonts still hold the glyphs of the theme's buttons."""
+    """The one style sheet still leads to the fonts of the theme's buttons."""
     page, _ = visit("book/vae/elbo.html")
     page.evaluate("document.fonts.ready")
     assert page.evaluate("document.fonts.check('900 16px \"Font Awesome 6 Free\"', '\\uf002')")
@@ -99,75 +104,29 @@ def test_a_table_that_scrolls_says_so(visit):
     page.wait_for_function(f"{fades}.every(([, fade]) => parseFloat(fade) < 1)")
 
 
-def test_style_sheet_keeps_what_applies():
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    import dgm_assets
-    import tinycss2
-
-    css = "a,.used>b{x:1} .gone{x:2} .used.gone{x:3} @media print{.gone{x:4} p{x:5}} .used:not(.gone){x:6} "
-    css += "s{x:7} #gone a{x:8} [href] A:hover::before{x:9} p{--y: 1;--z:;x:0}"
-    rules = tinycss2.parse_stylesheet(css, True, True)
-    kept = dgm_assets.purge(rules, {"used", "a", "b", "p"})
-    assert re.findall(r"x:(\d)", kept) == ["1", "5", "6", "9", "0"]
-    assert kept.endswith("p{--y:1;--z: ;x:0}")
-    assert dgm_assets.purge(rules, {"used", "a", "b", "p"}, {"--y"}).endswith("p{--y:1;x:0}")
-
-
-def test_code_keeps_its_text_and_its_colours():
-    import dgm_slim
-
-    themes = {"light": ("#111", "#222"), "dark": ("#eee", "#ddd")}
-    css = "".join(
-        f'html[data-theme="{theme}"] .highlight {rule}\n'
-        for theme, (plain, green) in themes.items()
-        for rule in (f"{{ background: #fff; color: {plain} }}", f".n {{ color: {plain} }}", f".o {{ color: {green} }}",
-                     f".s {{ color: {green} }}", f".ge {{ color: {green}; font-style: italic }}")
-    )  # fmt: skip
-    looks = dgm_slim.looks_of(css)
-    assert {kind: look["light"] for kind, look in looks.items()} == {"": "#111", "n": "#111", "o": "#222", "s": "#222"}
-    code = "<span></span>" + " ".join(f'<span class="{kind}">{kind}</span>' for kind in [*"nnoson", "ge", "s"])
-    slim = dgm_slim.fewer_spans(code, looks)
-    assert slim == 'n n <span class="o">o s o </span>n <span class="ge">ge</span> <span class="s">s</span>'
-    assert dgm_slim.fewer_spans("<span></span>\nx", looks) == "\n\nx"
-    nested = '<span class="hll"><span class="n">n</span></span>'
-    assert dgm_slim.fewer_spans(nested, looks) == nested
-    page = dgm_slim.slim_code(f'<div class="highlight"><pre>{code}\n\n{code}\n</pre>', looks)
-    assert ' class="dgm-code" style="--lines:3">' in page
-    assert dgm_slim.slim_code(page, looks) == page
-    assert dgm_slim.slim_space("<p>\n\n   a</p>  \n<pre>  \n  b</pre>\n  c") == "<p>\na</p>\n<pre>  \n  b</pre>\nc"
 
 
 PLACES = """() => [...document.querySelectorAll('.bd-article :is(h2, h3, .highlight pre)')]
     .map(e => [e.getBoundingClientRect().x, e.offsetHeight])"""
 
 
+LAID_OUT = """[...document.querySelectorAll('.bd-article p')]
+    .filter(e => !e.closest('details')).map(e => e.checkVisibility({contentVisibilityAuto: true}))"""
+
+
 def test_what_is_far_waits_and_nothing_jumps(visit):
-    """Far code is not laid out, and has its height at once; the first Tab, or an anchor, has everything laid out."""
-    page, _ = visit("notebooks/vae/vae_2d.html", script="window.requestIdleCallback = () => {}")  # never idle
-    seen = "span => span.checkVisibility({contentVisibilityAuto: true})"
-    code = "[...document.querySelectorAll('.highlight pre span')].filter(e => !e.closest('details'))"
-    shown = f"{code}.filter({seen}).length"
-    everything = page.evaluate(f"{code}.length")
+    """A far paragraph is not laid out; the first Tab, or an anchor, has everything laid out, and nothing is wider."""
+    page, _ = visit("notebooks/vae/vae_2d.html")
     page.wait_for_function("document.readyState === 'complete'")
-    assert page.evaluate(shown) < everything / 2
+    shown = page.evaluate(LAID_OUT)
+    assert sum(shown) < len(shown) / 2
     before = page.evaluate(PLACES)
     page.keyboard.press("Tab")
-    assert page.evaluate(shown) == everything
+    assert all(page.evaluate(LAID_OUT))
     after = page.evaluate(PLACES)
     assert (
         max(abs(a - b) for one, other in zip(before, after, strict=True) for a, b in zip(one, other, strict=True)) <= 1
     )
-
-
-LAID_OUT = """[...document.querySelectorAll('.bd-article :is(.highlight pre span, p)')]
-    .filter(e => !e.closest('details')).map(e => e.checkVisibility({contentVisibilityAuto: true}))"""
-
-
-def test_soon_everything_is_laid_out(visit):
-    """Without a touch, for one who photographs the page."""
-    page, _ = visit("notebooks/vae/vae_2d.html")
-    page.wait_for_function(f"{LAID_OUT}.every(Boolean)")
-    assert page.evaluate("[...document.images].every(image => image.loading === 'eager')")
 
 
 def test_a_phone_works_for_what_its_reader_sees(visit):
@@ -175,7 +134,7 @@ def test_a_phone_works_for_what_its_reader_sees(visit):
     page, _ = visit("notebooks/vae/vae_2d.html", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
     assert page.evaluate("matchMedia('(pointer: coarse)').matches")
     page.wait_for_function("document.readyState === 'complete'")
-    page.wait_for_timeout(1500)  # a desk is done by then
+    page.wait_for_timeout(500)  # whatever scripts do has been done
     shown = page.evaluate(LAID_OUT)
     assert sum(shown) < len(shown) / 2
     assert not page.evaluate("[...document.images].at(-1).complete")
@@ -264,27 +223,58 @@ def test_formulas_are_set_when_the_site_is_built(visit):
     assert any("MJXTEX" in family for family in loaded)
 
 
-def test_formulas():
-    import dgm_formulas
-    from sphinx.errors import ExtensionError
+CONF = r"""
+extensions = ["dgm_math"]
+html_math_renderer = "typeset"
+mathjax3_config = {"tex": {"macros": {"E": r"\mathbb{E}"}}}
+"""
 
-    inline = '<span class="math notranslate nohighlight">\\(a &lt; \\E[x]\\)</span>'
-    numbered = ('<div class="math notranslate nohighlight" id="equation-one">\n<span class="eqno">(1)<a href="#x">#</a>'
-                "</span>\\[\\frac{a}{b}\\]</div>")  # fmt: skip
-    pages, css = dgm_formulas.set_formulas({"p": f"{inline} and {numbered}", "q": inline}, {"E": "\\mathbb{E}"})
-    assert pages["p"].count("<mjx-math") == 2
-    assert pages["q"].count("<mjx-math") == 1
-    assert "<mo>&lt;</mo>" in pages["q"]
-    assert 'mathvariant="double-struck">E<' in pages["q"]
-    assert '<span class="eqno">(1)<a href="#x">#</a></span><mjx-container' in pages["p"]
-    assert re.search(r"url\(\S*mathjax/MathJax_Main-Regular\.woff", css)
-    assert dgm_formulas.set_formulas(pages, {})[0] == pages  # what is set already stays
-    output = inline.replace('class="math', 'class="output text_latex math')  # what a notebook prints
-    assert "<mjx-math" in dgm_formulas.set_formulas({"p": output}, {"E": "e"})[0]["p"]
-    with pytest.raises(ExtensionError, match=r"Undefined control sequence \\nonsense: 1 \+ \\nonsense"):
-        dgm_formulas.set_formulas({"p": inline.replace("a &lt; \\E[x]", "1 + \\nonsense")}, {})
-    with pytest.raises(ExtensionError, match="delimiters of Sphinx, in p"):
-        dgm_formulas.set_formulas({"p": inline.replace("\\(", "$")}, {})
+
+@pytest.fixture
+def build(tmp_path):
+    """Builds a page of reStructuredText with nothing but the formulas of ``dgm_math``."""
+
+    def build(text):
+        (tmp_path / "conf.py").write_text(CONF)
+        (tmp_path / "index.rst").write_text(text)
+        folders = (tmp_path, tmp_path, tmp_path / "html", tmp_path / "trees")
+        with docutils_namespace():
+            app = Sphinx(*folders, "html", status=None, warning=None, freshenv=True)
+            try:
+                app.build()
+            finally:
+                app.typesetter.process.wait(10)  # whatever happens, no Node is left
+        return (tmp_path / "html" / "index.html").read_text(), tmp_path / "html" / "_static"
+
+    return build
+
+
+def test_formulas(build):
+    text = (
+        ":math:`a < \\E[x]` and :math:`a < \\E[x]`\n\n.. math:: \\frac{a}{b} \\\\ c\n   :label: one\n\nBy :eq:`one`.\n"
+    )
+    page, static = build(text)
+    assert page.count("<mjx-math") == page.count("<mjx-assistive-mml") == page.count('class="math ') == 3
+    assert "<mo>&lt;</mo>" in page
+    assert page.count('mathvariant="double-struck">E<') == 2
+    assert re.search(r'id="equation-one">\s*<span class="eqno">\(1\)<a[^>]*href="#equation-one"[^>]*>', page)
+    assert "MathJax.js" not in page
+    css = (static / dgm_math.SHEET).read_text()
+    fonts = re.findall(r'url\("([^"]+\.woff)"\)', css)
+    assert len(fonts) > 10
+    assert all((static / font).is_file() for font in fonts)
+
+
+def test_a_wrong_formula_stops_the_build_and_is_named(build):
+    with pytest.raises(ExtensionError, match=r"index, line 3: Undefined control sequence \\nonsense: 1 \+ \\nonsense"):
+        build("Right: :math:`x`.\n\nWrong: :math:`1 + \\nonsense`.\n")
+
+
+@pytest.fixture(scope="module")
+def typesetter():
+    typesetter = dgm_math.Typesetter({"E": "\\mathbb{E}"})
+    yield typesetter
+    typesetter.close()
 
 
 @pytest.mark.parametrize(
@@ -301,10 +291,8 @@ def test_formulas():
         (r"\displaystyle f(x, y) = \frac{a + b}{c + d} + g(x, y) - 1", 3),
     ],
 )
-def test_a_long_formula_may_be_broken(tex, places):
-    import dgm_formulas
-
-    (drawn,), _ = dgm_formulas.typeset([(tex, True)], {"E": "\\mathbb{E}"})
+def test_a_long_formula_may_be_broken(typesetter, tex, places):
+    drawn = typesetter.html(tex, True)
     assert drawn.count("<mjx-break") == places
     assert ("mjx-long" in drawn) == (places > 0)
     assert drawn.count('"mjx-wide"') == tex.count("quad")
