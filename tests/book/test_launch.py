@@ -379,15 +379,14 @@ def test_binder_turns_into_a_dockerfile(copy):
 
 @pytest.fixture(scope="module")
 def clone(copy, tmp_path_factory):
-    """``clone(remote)`` is a clone of which two pages were built, as a table of contents that ends early names them."""
+    """``clone(remote)`` builds two pages of a clone, which its table of contents names, and returns them."""
     target = tmp_path_factory.mktemp("clone") / "book"
-    git("clone", "--quiet", str(copy), str(target))  # its remote is a path
+    git("clone", "--quiet", str(copy), str(target))
     toc = {"format": "jb-book", "root": DERIVATION, "chapters": [{"file": NOTEBOOK}]}
     (target / "_toc.yml").write_text(yaml.safe_dump(toc))
 
-    def build(remote=None):
-        if remote:
-            git("-C", str(target), "remote", "set-url", "origin", remote)
+    def build(remote):
+        git("-C", str(target), "remote", "set-url", "origin", remote)
         shutil.rmtree(target / "_build", ignore_errors=True)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
         command = [Path(sys.executable).with_name("jupyter-book"), "build", str(target), "--quiet"]
@@ -413,8 +412,9 @@ def test_a_page_of_a_notebook_can_be_launched_where_the_remote_is_on_github(clon
 
 
 @pytest.mark.site
-def test_a_clone_of_a_clone_has_no_buttons(clone):
-    for page in clone():
+def test_a_clone_of_a_clone_has_no_buttons(clone, copy):
+    """Its remote is a path."""
+    for page in clone(str(copy)):
         assert "colab.research.google.com" not in page
         assert "mybinder.org" not in page
         assert 'rel="canonical"' not in page
