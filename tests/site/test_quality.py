@@ -1,7 +1,6 @@
 """The quality of the built pages: accessible, light, and printed whole."""
 
 import re
-import sys
 
 import dgm_math
 import pytest
@@ -102,8 +101,6 @@ def test_a_table_that_scrolls_says_so(visit):
     assert any(scrolls for scrolls, _ in page.evaluate(fades))
     page.evaluate("document.querySelectorAll('[data-reached]').forEach(box => { box.scrollLeft = 1e4; })")
     page.wait_for_function(f"{fades}.every(([, fade]) => parseFloat(fade) < 1)")
-
-
 
 
 PLACES = """() => [...document.querySelectorAll('.bd-article :is(h2, h3, .highlight pre)')]
