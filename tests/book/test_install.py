@@ -101,7 +101,8 @@ def make(tmp_path):
     def run(target, *settings):
         log.write_text("")
         command = ["make", f"{tmp_path}/{target}", f"VENV={tmp_path}", f"PYTHON={sys.executable}", *settings]
-        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        clean = {k: v for k, v in os.environ.items() if k not in ("TORCH", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")}
+        subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=True)
         return log.read_text().splitlines()
 
     return run
