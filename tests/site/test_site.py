@@ -9,7 +9,7 @@ from axe import WHOLE, inaccessible, out_of_reach
 from repo import SITE, toc_pages
 
 pytestmark = pytest.mark.site
-PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html"]
+PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html", "404.html"]
 
 HEAVIEST = 2_000_000  # bytes, everything that a page loads when it is read to its end, uncompressed
 
