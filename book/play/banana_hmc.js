@@ -10,7 +10,7 @@
   root.hidden = false;
 
   const target = new dgm.Banana(dgm.assets.banana), { exact_mean } = dgm.assets.banana;
-  const grid = dgm.grid_2d(target.log_density, [-5, 5], [-5, 5], 0.02);
+  const grid = dgm.grid_2d(target.log_density, [-4, 3], [-3, 3], 0.025);
   const contours = dgm.contour_levels(grid, MASSES).map((level) => dgm.contour(grid, level));
   const state = {};
 
