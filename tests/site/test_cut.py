@@ -21,6 +21,9 @@ WIDE = """() => [...document.querySelectorAll('.bd-article :is(.highlight pre, .
   .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1
     && /auto|scroll|hidden/.test(getComputedStyle(e).overflowX))
   .map(e => `too wide: ${(e.querySelector('math') ?? e).textContent.trim().slice(0, 100)}`)"""
+FONTS = (
+    "() => Promise.allSettled([...document.fonts].map(font => font.load()))"  # a glyph has its width before its face
+)
 EDGE = 6  # pixels beside a box that belong to it: what sticks out may begin there
 
 
@@ -60,7 +63,7 @@ def cut_off(visit, name, damage="", widths=(1280, 390)):
     page.add_style_tag(content=AT_ONCE + damage)
     page.evaluate(WHOLE)
     page.evaluate(FOLDS)
-    page.evaluate("document.fonts.ready")
+    page.evaluate(FONTS)
     found = page.evaluate(WIDE)
     for width in widths:
         page.set_viewport_size({"width": width, "height": 900})
