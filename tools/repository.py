@@ -18,13 +18,13 @@ REMOTE = re.compile(
     r"|git@github\.com:)(?P<path>[\w-]+/[\w.-]+?)(?:\.git)?/?"
 )
 SETUP = """import os
-from importlib import import_module, util
+from importlib import import_module as load, util
 
-REPOSITORY = "{url}"
-if util.find_spec("dgm_helpers") is None:  # on Colab: fetch the book with its weights
-    if os.system(f"git clone --depth=1 '{{REPOSITORY}}' book && ln -s book/dgm_helpers"):
-        raise SystemExit("Helpers are missing: clone the book and `pip install -e` it.")
-    import_module("dgm_helpers.notebook.colab").install_missing()"""
+URL = "{url}"
+if util.find_spec("dgm_helpers") is None:  # fetch the book, weights, and their needs
+    if os.system(f"git clone --depth=1 -b launch {{URL}} book && ln -s book/dgm_helpers"):
+        raise SystemExit(f"Run git clone {{URL}} book; pip install -e 'book[notebooks]'")
+    load("runpy").run_path("dgm_helpers/notebook/colab.py")["install_missing"]()"""
 
 
 def origin(root):

@@ -1,10 +1,24 @@
-"""What a notebook needs on Colab beyond what is there: called by the set-up cells, where the package was not found."""
+"""What a notebook needs where nothing of the book is installed, on Colab say: called by the set-up cells.
+
+They run this file by itself: the package around it imports what may still be missing.
+"""
 
 import importlib.util
 import subprocess
 import sys
+from importlib.metadata import version
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "tqdm", "safetensors", "arviz", "networkx")
+PACKAGES = {  # with the versions that the book works with
+    "torch": ">=2.11,<3",
+    "torchvision": ">=0.26,<1",
+    "numpy": ">=2,<3",
+    "scipy": ">=1.11,<2",
+    "matplotlib": ">=3.9,<4",
+    "tqdm": ">=4.60,<5",
+    "safetensors": ">=0.4,<1",
+    "arviz": ">=0.20,<1",
+    "networkx": ">=3,<4",
+}
 
 
 def install_missing(packages=PACKAGES):
@@ -15,7 +29,10 @@ def install_missing(packages=PACKAGES):
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         print(f"Installing {', '.join(missing)} ...")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", *missing]
+        asked = [name + packages[name] for name in missing]
+        if "torch" not in missing:
+            asked.append(f"torch=={version('torch')}")  # so that torchvision is the one that fits it
+        command = [sys.executable, "-m", "pip", "install", "--quiet", *asked]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"could not install {', '.join(missing)}: {done.stderr.strip()[-500:]}")

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import launch_branch
@@ -13,7 +14,10 @@ import nbformat
 import pytest
 import repository
 import yaml
+from packaging.specifiers import SpecifierSet
 from repo import ROOT, notebooks
+
+from dgm_helpers.notebook.colab import PACKAGES
 
 URL = "https://github.com/example-org/example.book"
 NAMES = [str(path.relative_to(ROOT)) for path in notebooks()]
@@ -320,24 +324,44 @@ def test_where_the_book_cannot_be_fetched_the_cell_says_what_to_do(url, copy, tm
     code = set_up(url).replace("https://github.com/example-org/gone", missing.as_uri())
     done = on_colab(tmp_path, code, copy)
     assert done.returncode == 1
-    assert "Helpers are missing: clone the book and `pip install -e` it." in done.stderr
+    address = missing.as_uri() if url else ""
+    assert f"Run git clone {address} book; pip install -e 'book[notebooks]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_install_missing_asks_pip_for_the_missing_alone(monkeypatch):
+    from importlib.metadata import version
+
     from dgm_helpers.notebook import colab
 
-    asked = []
+    asked, packages = [], {"torch": ">=2", "no_such_package": ">=1,<2"}
 
     def pip(command, **_):
         asked.append(command[5:])
         return subprocess.CompletedProcess(command, returncode=1, stdout="", stderr="no network")
 
     monkeypatch.setattr(colab.subprocess, "run", pip)
-    assert colab.install_missing(["torch", "numpy"]) == []
+    assert colab.install_missing({"torch": ">=2", "numpy": ">=9"}) == []  # what is there stays as it is
     with pytest.raises(SystemExit, match="could not install no_such_package: no network"):
-        colab.install_missing(["torch", "no_such_package"])
-    assert asked == [["no_such_package"]]
+        colab.install_missing(packages)
+    assert asked == [["no_such_package>=1,<2", f"torch=={version('torch')}"]]
+
+
+PIP = "import json, sys\njson.dump(sys.argv[1:], open('asked.json', 'w'))\nsys.exit('no network')\n"
+
+
+def test_on_a_machine_with_nothing_the_set_up_asks_for_everything(launched, tmp_path):
+    """Python, git and a pip that only notes what it is asked for."""
+    bare, _ = launched
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    pip = next(tmp_path.glob("lib/python*/site-packages")) / "pip"
+    pip.mkdir()
+    (pip / "__main__.py").write_text(PIP)
+    done = on_colab(tmp_path, set_up(), bare)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].endswith("networkx: no network")
+    asked = json.loads((tmp_path / "content" / "asked.json").read_text())
+    assert asked == ["install", "--quiet", *(name + versions for name, versions in PACKAGES.items())]
 
 
 # ---- Binder ----
@@ -358,9 +382,16 @@ def test_binder_has_the_versions_of_the_lock_on_its_python():
     binder = pins(ROOT / "binder" / "requirements.txt")
     assert {name: version.removesuffix("+cpu") for name, version in binder.items()} == {n: locked[n] for n in binder}
     assert (ROOT / "binder" / "runtime.txt").read_text().strip() == "python-3.11"
-    from dgm_helpers.notebook.colab import PACKAGES
+    assert binder.keys() == set(PACKAGES)
+    unfit = [name for name, version in binder.items() if not SpecifierSet(PACKAGES[name]).contains(version)]
+    assert unfit == []
 
-    assert set(PACKAGES) == binder.keys()
+
+def test_the_notebooks_extra_completes_what_the_package_needs():
+    """``pip install -e 'book[notebooks]'`` brings what the set-up cell would fetch."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *project["optional-dependencies"]["notebooks"]]
+    assert PACKAGES.keys() <= {re.match(r"[\w-]+", requirement)[0] for requirement in named}
 
 
 def test_binder_turns_into_a_dockerfile(copy):
