@@ -5,7 +5,10 @@ import json
 import torch
 
 torch.set_num_threads(1)
-LONGEST = ("test_site.py", "test_launch.py", "test_quality.py", "test_practice.py", "test_play.py")  # then notebooks
+LONGEST = (  # then notebooks
+    "test_site.py", "test_cut.py", "test_launch.py", "test_quality.py", "test_metadata.py", "test_practice.py",
+    "test_play.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(config, items):

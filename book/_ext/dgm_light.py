@@ -90,11 +90,12 @@ def lighten(app, pagename, templatename, context, doctree):
     app.sheets = list(dict.fromkeys([*getattr(app, "sheets", THEME), *(s for s in sheets if "thebe" not in s)]))
     context["css_files"] = []
     scripts = [one for one in context["script_files"] if "thebe" not in f"{one.filename} {one.attributes}".lower()]
-    context["script_files"] = scripts
-    for script in scripts:
-        waits = script.filename and Path(script.filename).name != "documentation_options.js"
-        if waits and "async" not in script.attributes:
-            script.attributes["defer"] = "defer"  # in their order, once the page is there
+    at_once = {"documentation_options.js", *(["doctools.js"] if pagename == "search" else [])}  # what others start with
+    context["script_files"] = []
+    for one in scripts:
+        waits = one.filename and Path(one.filename).name not in at_once and "async" not in one.attributes
+        later = {"defer": "defer"} if waits else {}  # in their order, once the page is there
+        context["script_files"].append(type(one)(one.filename, priority=one.priority, **one.attributes | later))
     context["metatags"] = STORAGE + context.get("metatags", "")  # before the theme's scripts
 
 

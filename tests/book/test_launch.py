@@ -75,7 +75,7 @@ def test_every_form_of_a_remote(form, name, tmp_path):
 @pytest.mark.parametrize(
     "other",
     [
-        "/home/somewhere/book",
+        "/srv/somewhere/book",
         "../book",
         "file:///srv/github.com/example-org/book",
         "https://gitlab.com/example-org/book",

@@ -375,5 +375,6 @@ def test_the_readme_shows_the_stored_figure():
 def test_the_readme_lists_every_page():
     linked = re.findall(r"\]\((book/[\w/]+\.md)\)", (ROOT / "README.md").read_text())
     pages = [path.relative_to(ROOT).as_posix() for path in (ROOT / "book").glob("*/*.md")]
+    pages = [page for page in pages if not page.startswith("book/reference/") or page.endswith("/index.md")]
     assert pages
     assert [page for page in pages if linked.count(page) != 1] == []

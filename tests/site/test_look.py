@@ -127,7 +127,7 @@ def test_a_line_can_be_read(visit):
     assert 60 <= 12 * 81 / lines <= 75
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name for name in PAGES if not name.startswith("book/reference/")])  # signatures
 def test_numbers_are_printed(name):
     """No hyphen for a minus, no e for a power of ten, and true superscripts."""
     assert HYPHEN_OR_E.findall(words(name)) == []
