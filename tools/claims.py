@@ -64,12 +64,15 @@ def template(node, names):
     return names.get(ast.unparse(node)) or f"{{{ast.unparse(node)}}}"
 
 
-def claims(source):
-    """[(claim, line)] of the checks in a cell, in their order. A function that checks for its caller is followed."""
-    tree, names, found, wrappers = ast.parse(source), {}, [], {}
+def claims(source, wrappers):
+    """[(claim, line)] of the checks in a cell, in their order.
+
+    wrappers: functions of the cells before that check what their first argument says; those of this cell are added.
+    """
+    tree, names, found = ast.parse(source), {}, []
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         calls = [n for n in ast.walk(function) if is_check(n)]
-        if calls and function.args.args and any(a.arg == function.args.args[0].arg for a in function.args.args):
+        if calls and function.args.args:
             wrappers[function.name] = function.args.args[0].arg, calls[0]
     inside = {id(call) for _, call in wrappers.values()}
     nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.Assign, ast.Call)) and id(n) not in inside]
@@ -103,9 +106,9 @@ def is_text(node):
 
 def all_claims(path):
     """{claim: index of its cell among the code cells} of a notebook; a second one of the same words is "... (2)"."""
-    found = {}
+    found, wrappers = {}, {}
     for i, source in enumerate(code_cells(path)):
-        for claim, _ in claims(source):
+        for claim, _ in claims(source, wrappers):
             number, name = 1, claim
             while name in found:
                 number += 1
@@ -276,9 +279,9 @@ class Notebook:
         self.path, self.cells = path, code_cells(path)
         self.names = {"__name__": "__main__", "display": lambda *_: None}
         self.position = {}  # (claim's cell, line) -> claim
-        numbers = {}
+        numbers, wrappers = {}, {}
         for i, source in enumerate(self.cells):
-            for claim, line in claims(source):
+            for claim, line in claims(source, wrappers):
                 numbers[claim] = numbers.get(claim, 0) + 1
                 name = claim if numbers[claim] == 1 else f"{claim} ({numbers[claim]})"
                 self.position[i, line] = name

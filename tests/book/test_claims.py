@@ -1,4 +1,4 @@
-"""Every check of a notebook has a named mistake that makes it fail; what was tried was seen to fail (tools/claims.py)."""
+"""Every check of a notebook has a named mistake that makes it fail; one that was tried was seen to (tools/claims.py)."""
 
 import json
 
