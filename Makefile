@@ -14,7 +14,7 @@ TEST_OPTIONS := --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
   -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book site pdf test check fast lint format execute retrain lab serve bench lock platforms clean
+.PHONY: help setup book site pdf test check fast lint format execute retrain claims lab serve bench lock platforms clean
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=cpu takes PyTorch's wheels for the processor; without TORCH they are those of the lock. There is no TORCH=$(TORCH))
@@ -85,6 +85,9 @@ retrain: $(READY)  ## train every stored model afresh into weights/, then re-exe
 	DGM_RETRAIN=always $(BIN)/python tools/execute.py $(NOTEBOOKS)
 	$(BIN)/python tools/picture.py
 	$(BIN)/python tools/play_codes.py
+
+claims: $(READY)  ## try the named mistake of every check that was not tried as it is now (NOTEBOOKS=... for some)
+	$(TEST_ENV) $(BIN)/python tools/claims.py --run $(NOTEBOOKS)
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

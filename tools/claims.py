@@ -25,6 +25,7 @@ with a digest of the entry and of the code that it names: an entry that has chan
 import argparse
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import json
@@ -46,8 +47,13 @@ KEYS = {"wrong", "old", "new", "file", "kind", "minutes", "tried"}
 
 
 def code_cells(path):
+    return list(read_cells(path, path.stat().st_mtime_ns))
+
+
+@functools.cache
+def read_cells(path, time):
     cells = json.loads(path.read_text(encoding="utf8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return tuple("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def template(node, names):
@@ -106,8 +112,13 @@ def is_text(node):
 
 def all_claims(path):
     """{claim: index of its cell among the code cells} of a notebook; a second one of the same words is "... (2)"."""
+    return dict(claims_of(tuple(code_cells(path))))
+
+
+@functools.cache
+def claims_of(cells):
     found, wrappers = {}, {}
-    for i, source in enumerate(code_cells(path)):
+    for i, source in enumerate(cells):
         for claim, _ in claims(source, wrappers):
             number, name = 1, claim
             while name in found:
@@ -126,7 +137,10 @@ def entry_file(path, folder=ENTRIES):
 
 def entries(path, folder=ENTRIES):
     file = entry_file(path, folder)
-    return tomllib.loads(file.read_text(encoding="utf8")) if file.exists() else {}
+    return toml(file.read_text(encoding="utf8")) if file.exists() else {}
+
+
+toml = functools.cache(tomllib.loads)
 
 
 def problems(path, folder=ENTRIES, root=ROOT):
@@ -274,8 +288,10 @@ class Notebook:
 
     def __init__(self, path):
         import matplotlib
+        import matplotlib.pyplot as plt  # once, before anything forks
 
         matplotlib.use("Agg")
+        self.close_figures = lambda: plt.close("all")
         self.path, self.cells = path, code_cells(path)
         self.names = {"__name__": "__main__", "display": lambda *_: None}
         self.position = {}  # (claim's cell, line) -> claim
@@ -285,7 +301,7 @@ class Notebook:
                 numbers[claim] = numbers.get(claim, 0) + 1
                 name = claim if numbers[claim] == 1 else f"{claim} ({numbers[claim]})"
                 self.position[i, line] = name
-        self.target = None
+        self.target, self.starts = None, {}
 
     def check(self, claim, holds, *, of=None):
         from dgm_helpers.notebook.checks import _truth
@@ -308,7 +324,6 @@ class Notebook:
         source = self.cells[i] if source is None else source
         tree = ast.parse(source)
         name = f"<cell {i}>"
-        self.starts = getattr(self, "starts", {})
         of_lines = self.starts[name] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
@@ -318,9 +333,7 @@ class Notebook:
             exec(compile(tree, name, "exec"), self.names)
         if "check" in self.names:
             self.names["check"] = self.check
-        import matplotlib.pyplot as plt
-
-        plt.close("all")
+        self.close_figures()
 
     def outcome(self, claim, last, entry, where, keep):
         """In a child: change the code, run the cells ``keep``, say what became of the check."""
@@ -336,8 +349,8 @@ class Notebook:
         return "held"
 
 
-def try_entries(path, wanted, root=ROOT, folder=ENTRIES, say=print):
-    """Try the entries of these claims; {claim: (outcome, seconds)}."""
+def try_entries(path, wanted, root=ROOT, folder=ENTRIES, say=print, note=lambda claim, result: None):
+    """Try the entries of these claims; {claim: (outcome, seconds)}. note: told of each as soon as it is known."""
     checks, known = all_claims(path), entries(path, folder)
     notebook, results = Notebook(path), {}
     cells = notebook.cells
@@ -356,7 +369,8 @@ def try_entries(path, wanted, root=ROOT, folder=ENTRIES, say=print):
                 control, _ = child(lambda: notebook.outcome(claim, last, None, None, keep))  # noqa: B023
                 said = "failed" if control == "held" else f"without the change it {control}"
             results[claim] = said, seconds
-            say(f"{seconds:6.1f} s  {said[:90]:<30} {claim}")
+            say(f"{seconds:6.1f} s  {said[:90]:<8} {claim}", flush=True)
+            note(claim, results[claim])
         if i < max(jobs):
             notebook.run(i)
     return results
@@ -408,9 +422,12 @@ def main():
             else untried(path)  # fmt: skip
         wanted = [c for c in wanted if arguments.long or "minutes" not in known[c]]
         print(f"{path}: {len(wanted)} of {len(known)}")
-        results = try_entries(path, wanted) if wanted else {}
-        record(path, results)
-        mark_tried(path, [claim for claim, (said, _) in results.items() if said == "failed"])
+
+        def note(claim, result, path=path):
+            record(path, {claim: result})
+            mark_tried(path, [claim] if result[0] == "failed" else [])
+
+        results = try_entries(path, wanted, note=note) if wanted else {}
         bad += sum(said != "failed" for said, _ in results.values())
     sys.exit(bad > 0)
 

@@ -1,4 +1,4 @@
-"""Every check of a notebook has a named mistake that makes it fail; one that was tried was seen to (tools/claims.py)."""
+"""Every check of a notebook has a named mistake that makes it fail; what was tried was seen to (tools/claims.py)."""
 
 import json
 
@@ -36,6 +36,11 @@ def test_no_entry_is_of_a_notebook_that_is_gone():
 
 
 # ---- the tool itself, on a small notebook ----
+
+
+def quiet(*_, **__):
+    pass
+
 
 CELLS = [
     "from dgm_helpers.notebook import check\nfrom dgm_helpers.probability import kl_standard_normal\nimport torch",
@@ -105,10 +110,10 @@ def test_wrong_entries_are_told(book):
 def test_a_mistake_is_tried_where_it_stands(book):
     stopping = GOOD["{i}: twice"] | {"old": "unused = 1 / 0.5", "new": "values = 1 / 0"}
     path, folder = book(GOOD)
-    tried = claims.try_entries(path, list(GOOD), ROOT, folder, say=lambda _: None)
+    tried = claims.try_entries(path, list(GOOD), ROOT, folder, say=quiet)
     assert {claim: said for claim, (said, _) in tried.items()} == dict.fromkeys(GOOD, "failed") | {"always": "held"}
     path, folder = book({"{i}: twice": stopping})
-    tried = claims.try_entries(path, ["{i}: twice"], ROOT, folder, say=lambda _: None)
+    tried = claims.try_entries(path, ["{i}: twice"], ROOT, folder, say=quiet)
     assert tried["{i}: twice"][0].startswith("stopped: ZeroDivisionError")
 
 
