@@ -49,7 +49,9 @@ def course_epoch(device):
     model = CourseVAE().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(
-        datasets.MNIST(data_dir(), train=True, transform=transforms.ToTensor()), batch_size=BATCH_SIZE, shuffle=True
+        datasets.MNIST(data_dir(), train=True, download=True, transform=transforms.ToTensor()),
+        batch_size=BATCH_SIZE,
+        shuffle=True,
     )
 
     def epoch():

@@ -1,20 +1,12 @@
-"""The real MNIST in memory, and its binarisations."""
+"""The real MNIST in memory, data sets in its form, and their binarisations."""
 
-import hashlib
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-MD5 = {  # of the four raw files
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
+from dgm_helpers.data.files import NAMES, SOURCES, download, find, raw_folder, read
 
 
 class MNIST(NamedTuple):
@@ -31,70 +23,67 @@ def data_dir():
     return Path(os.environ.get("DGM_DATA_DIR") or Path.home() / ".cache" / "dgm_helpers").expanduser()
 
 
-def _verify(raw):
-    """Raise ValueError naming the first file in ``raw`` whose content is not MNIST's."""
-    for name, md5 in MD5.items():
-        content = (raw / name).read_bytes()
-        came = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if came != md5:
-            raise ValueError(
-                f"{raw / name} is truncated or corrupt: expected md5 {md5}, got {came} ({len(content)} bytes). "
-                "Delete it and load again, or point DGM_DATA_DIR at a folder with good files."
-            )
+def load_mnist(root=None, *, name="mnist", device=None):
+    """MNIST from ``root`` (default: ``data_dir()``), downloaded if the files are missing. LeCun et al. (1998).
 
-
-def _download(root):
-    """Let torchvision fetch MNIST into a temporary folder; move it to ``root`` only when it is whole."""
-    from torchvision import datasets  # here: it takes seconds to import
-
-    raw = root / "MNIST" / "raw"
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
-            datasets.MNIST(folder, download=True)
-            fetched = Path(folder) / "MNIST" / "raw"
-            _verify(fetched)
-            for name in MD5:
-                shutil.move(fetched / name, raw / name)
-    except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"MNIST is not in {raw} and could not be downloaded there ({type(error).__name__}: {error}). "
-            "Connect to the network once, or set the variable DGM_DATA_DIR to the folder that holds MNIST/raw with "
-            + ", ".join(MD5)
-        ) from error
-
-
-def load_mnist(root=None, *, device=None):
-    """MNIST from ``root`` (default: ``data_dir()``), downloaded by torchvision if the files are missing.
-
-    Returns MNIST, on ``device``. Raises FileNotFoundError, which says where it looked, if the files are missing and
-    cannot be downloaded; ValueError, which names the file, if one is corrupt (its md5 is checked). LeCun et al. (1998).
+    name: "mnist", or what has its form: "fashion" (Xiao et al. 2017) or "kmnist" (Clanuwat et al. 2018). Returns MNIST,
+    on ``device``. Raises FileNotFoundError, which says where it looked, if the files are missing and cannot be
+    downloaded; ValueError, which names the file, if one is corrupt: every load checks the md5 of what it reads.
     """
-    from torchvision import datasets
-
-    root = Path(root) if root is not None else data_dir()
-    raw = root / "MNIST" / "raw"
-    if not all((raw / name).is_file() for name in MD5):
-        _download(root)
-    _verify(raw)
-    parts = []
-    for train in (True, False):
-        split = datasets.MNIST(root, train=train, download=False)
-        grey = split.data.flatten(1).float() / 255  # divided here: a GPU rounds otherwise, and digests would differ
-        parts += [grey.to(device), split.targets.to(device)]
+    if name not in SOURCES:
+        raise ValueError(f"expected name to be one of {', '.join(map(repr, SOURCES))}, got {name!r}")
+    source = SOURCES[name]
+    raw = raw_folder(source, Path(root).expanduser() if root is not None else data_dir())
+    if missing := [file for file in NAMES if file not in find(source, raw)]:
+        download(source, raw, missing)
+    found, parts = find(source, raw), []
+    for file in NAMES:
+        numbers = read(source, file, found[file])
+        # divided here: a GPU rounds otherwise, and digests would differ
+        parts.append((numbers.flatten(1).float() / 255 if numbers.dim() > 1 else numbers.long()).to(device))
     return MNIST(*parts)
 
 
+def grey_values(images):
+    """Grey values in [0, 1]: those given, or uint8 divided by 255, as float32. Same shape.
+
+    Raises TypeError for other numbers than floats and uint8; ValueError for what is not grey: uint8 that are bits.
+    """
+    if not isinstance(images, torch.Tensor) or not (images.is_floating_point() or images.dtype == torch.uint8):
+        came = f"a tensor of {images.dtype}" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise TypeError(f"expected a tensor of grey values, float in [0, 1] or uint8 from 0 to 255, got {came}")
+    if images.is_floating_point():
+        return images
+    if images.numel() and images.max() == 1:
+        raise ValueError("expected uint8 grey values from 0 to 255, got bits; bits.float() needs no binarisation")
+    return images.float() / 255
+
+
 def binarise(images, generator=None):
-    """Draw every pixel afresh: 1 with probability its grey value (Salakhutdinov and Murray 2008). Same shape."""
-    return torch.bernoulli(images, generator=generator)
+    """Draw every pixel afresh: 1 with probability its grey value (Salakhutdinov and Murray 2008). Same shape.
+
+    images: floats in [0, 1], or uint8 from 0 to 255, which gives float32. Raises as ``grey_values``, and ValueError.
+    """
+    grey = grey_values(images)
+    try:
+        return torch.bernoulli(grey, generator=generator)
+    except RuntimeError:
+        if grey.device.type == "cpu" and not ((grey >= 0) & (grey <= 1)).all():
+            least, most = float(grey.min()), float(grey.max())
+            raise ValueError(f"expected grey values in [0, 1], got values from {least:g} to {most:g}") from None
+        raise
 
 
 def fixed_binarisation(images, seed=0):
     """One draw of ``binarise`` that is the same on every machine: drawn on the CPU from its own seed."""
-    return torch.bernoulli(images.cpu(), generator=torch.Generator().manual_seed(seed)).to(images.device)
+    return binarise(images.cpu(), torch.Generator().manual_seed(seed)).to(images.device)
 
 
 def threshold(images, level=0.5):
-    """Bits of one kind for each image: 1 where the grey value exceeds the level. Same shape and dtype."""
-    return (images > level).to(images.dtype)
+    """Bits of one kind for each image: 1 where the grey value exceeds the level. Same shape; uint8 gives float32."""
+    grey = grey_values(images)
+    if not ((grey >= 0) & (grey <= 1)).all():
+        raise ValueError(
+            f"expected grey values in [0, 1], got values from {float(grey.min()):g} to {float(grey.max()):g}"
+        )
+    return (grey > level).to(grey.dtype)

@@ -10,7 +10,6 @@ from importlib.metadata import version
 
 PACKAGES = {  # with the versions that the book works with
     "torch": ">=2.11,<3",
-    "torchvision": ">=0.26,<1",
     "numpy": ">=2,<3",
     "scipy": ">=1.11,<2",
     "matplotlib": ">=3.9,<4",
@@ -31,7 +30,7 @@ def install_missing(packages=PACKAGES):
         print(f"Installing {', '.join(missing)} ...")
         asked = [name + packages[name] for name in missing]
         if "torch" not in missing:
-            asked.append(f"torch=={version('torch')}")  # so that torchvision is the one that fits it
+            asked.append(f"torch=={version('torch')}")  # so that nothing replaces it
         command = [sys.executable, "-m", "pip", "install", "--quiet", *asked]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

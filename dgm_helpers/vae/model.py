@@ -117,12 +117,15 @@ class VAE(nn.Module):
 
         The square is [-half_width, half_width]^2. Compare other widths and spacings to know the error.
         Warns if more than ``BORDER`` of an image's posterior lies at the border. Raises ValueError for another latent
-        dimension, or data that are not bits.
+        dimension, or data that are not bits; bits may have any dtype.
         """
         if self.latent_dim != 2:
             raise ValueError(f"expected a latent space of 2 dimensions, this model's has {self.latent_dim}")
+        if bits.dim() != 2:
+            raise ValueError(f"expected bits of shape (N, D), got {tuple(bits.shape)}")
         if not ((bits == 0) | (bits == 1)).all():
             raise ValueError(f"expected bits, got values from {float(bits.min()):g} to {float(bits.max()):g}")
+        bits = bits.to(next(self.parameters()).dtype)  # whole numbers and bools are bits too
         grid = grid_2d(-half_width, half_width, spacing, dtype=bits.dtype, device=bits.device)
         log_joint, log_p, outside = self.grid_log_joint(grid), [], 0
         for batch in bits.split(100):
