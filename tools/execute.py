@@ -96,8 +96,10 @@ def execute(path, store=True):
         record_timing=False,
         resources={"metadata": {"path": path.parent}},
     )
-    with tempfile.NamedTemporaryFile() as log:  # takes the paths of the files that the notebook loads
-        client.execute(env=os.environ | {"DGM_LOADED": log.name})
+    # take the paths of the files that the notebook loads, and the numbers behind its claims about the book's run
+    with tempfile.NamedTemporaryFile() as log, tempfile.NamedTemporaryFile() as checks:
+        client.execute(env=os.environ | {"DGM_LOADED": log.name, "DGM_CHECKS": checks.name})
+        notes = [json.loads(line) for line in Path(checks.name).read_text(encoding="utf8").splitlines()]
         weights = digests.loaded_weights(Path(log.name), ROOT / "weights") if store and depends else {}
     memory = [int(number) / 2**30 for number in notebook.cells.pop().outputs[0].text.split()]
     if not store:
@@ -107,6 +109,9 @@ def execute(path, store=True):
     os.replace(partial, path)
     if depends:
         update(STATUS.with_name("digests.json"), path, lambda _: depends | {"weights": weights})
+    if depends and notes:
+        claims = {"settings": notes[-1]["settings"], "claims": {n["claim"]: n["measured"] for n in notes}}
+        update(STATUS.with_name("checks.json"), path, lambda _: claims)
     return memory
 
 

@@ -1,9 +1,12 @@
 """Claims that are checked when the notebook runs, and numbers that pages quote from it."""
 
 import math
+import os
+import sys
 
 import torch
 
+from dgm_helpers.notebook.measured import books, capitals, in_words, measured, note
 from dgm_helpers.notebook.tables import Estimate
 
 
@@ -17,19 +20,38 @@ def _truth(holds):
     return holds
 
 
+def _changed(of, frame, book):
+    """How the run, or the notebook's settings, differ from the book's, in words; "" if they do not."""
+    if of != "settings":
+        return of.changed
+    here = capitals(frame.f_globals)
+    differ = {k: v for k, v in book.get("settings", {}).items() if v and here.get(k, v) != v}
+    return "\n".join(f"{name}: the book's {was}, here {here[name]}" for name, was in differ.items())
+
+
 def check(claim, holds, *, of=None):
-    """Print one tick line if the claim holds; raise AssertionError with the claim if it does not.
+    """Print one tick line if the claim holds; else raise AssertionError with the claim and the numbers behind it.
 
     holds: one truth value (a bool, or NumPy's or torch's with one element); TypeError for anything else. of: the Run
-    whose stored result the claim is about. If that run has other settings than the book's (``of.changed``), a claim
-    that does not hold is printed, and the notebook goes on.
+    whose stored result the claim is about, or "settings", if it is about the notebook's own. If that run has other
+    settings than the book's (``of.changed``), a claim that does not hold is printed with its numbers, here and in the
+    book's run, and the notebook goes on. Where nothing may differ from the book (DGM_RETRAIN=never, or CI is set),
+    it is raised.
     """
+    frame = sys._getframe(1)
+    if of is not None:
+        note(claim, frame)
     if _truth(holds):
         print(f"✓ {claim}")
-    elif of is not None and of.changed:
-        print(f"✗ {claim} (a fact about the book's run; this run differs from it: {of.changed})")
-    else:
-        raise AssertionError(f"does not hold: {claim}")
+        return
+    here, book = in_words(measured(frame)), books(claim) if of is not None else {}
+    strict = os.environ.get("DGM_RETRAIN") == "never" or os.environ.get("CI")
+    changed = _changed(of, frame, book) if of is not None and not strict else ""
+    if not changed:
+        raise AssertionError(f"does not hold: {claim}" + f" (measured: {here})" * bool(here))
+    there = in_words(book.get("measured", {}))
+    print(f"✗ {claim}" + f"\n    here: {here}" * bool(here) + f"\n    in the book's run: {there}" * bool(there))
+    print("    a fact about the book's run; this one differs:", changed.replace("\n", "\n    "), sep="\n    ")
 
 
 def gap(a, b):

@@ -1,9 +1,10 @@
 """The training loop, stored runs, and what makes training fast."""
 
+from dgm_helpers.training.fingerprint import digest
 from dgm_helpers.training.fit import Draws, History, adam, best_device, device_name, fit, one_cycle
 from dgm_helpers.training.run import Run, Trained
 from dgm_helpers.training.soap import SOAP
-from dgm_helpers.training.stored import cache_dir, digest, read_file, weights_dir
+from dgm_helpers.training.stored import cache_dir, read_file, weights_dir
 
 __all__ = [
     "SOAP", "Draws", "History", "Run", "Trained", "adam", "best_device", "cache_dir", "device_name", "digest",

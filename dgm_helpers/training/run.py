@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from dgm_helpers.training.fingerprint import describe, digest, digest_once
 from dgm_helpers.training.fit import Draws, History, fit
-from dgm_helpers.training.stored import describe, digest, digest_once, fits, retrain_mode, stored, weights_dir
+from dgm_helpers.training.stored import fits, retrain_mode, stored, weights_dir
 
 PART = 4  # rows on which values that were measured once are computed again at every load
 DEFAULTS = {

@@ -6,10 +6,7 @@ settings is kept in the user's cache. DGM_RETRAIN=never refuses to make what doe
 it, with a warning.
 """
 
-import functools
-import hashlib
 import json
-import math
 import os
 import warnings
 from pathlib import Path
@@ -18,10 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from dgm_helpers.training.fingerprint import differences, expected_minutes, key
 from dgm_helpers.training.fit import History
 
 MODES = ("auto", "always", "never")
-CLOSE = 1e-4  # relative: processors round differently; the smallest change of a formula shifts a loss by far more
 
 
 def weights_dir():
@@ -32,52 +29,6 @@ def weights_dir():
 def cache_dir():
     """DGM_CACHE_DIR if set, else a folder in the user's cache: results for other settings than the book's."""
     return Path(os.environ.get("DGM_CACHE_DIR") or Path.home() / ".cache" / "dgm_helpers" / "runs").expanduser()
-
-
-def digest(tensor):
-    """Short hash of a tensor's values, shape and dtype, to tell one data set from another."""
-    values = tensor.detach().cpu().contiguous()
-    text = f"{tuple(values.shape)} {values.dtype}".encode()
-    return hashlib.sha256(text + values.numpy().tobytes()).hexdigest()[:16]
-
-
-_digests = torch.utils.weak.WeakIdKeyDictionary()  # of data sets: 60 000 images take a moment
-
-
-def digest_once(tensor):
-    """``digest``, remembered until the tensor is changed in place."""
-    version, known = _digests.get(tensor, (None, None))
-    if version != tensor._version:
-        known = digest(tensor)
-        _digests[tensor] = (tensor._version, known)
-    return known
-
-
-def describe(value):
-    """A setting as plain text or numbers: functions by name, partial ones with their arguments."""
-    if isinstance(value, functools.partial):
-        named = {"args": list(map(describe, value.args)), **{k: describe(v) for k, v in value.keywords.items()}}
-        return {describe(value.func): {k: v for k, v in named.items() if v != []}}
-    if isinstance(value, (list, tuple, range)):
-        return list(map(describe, value))
-    if isinstance(value, dict):
-        return {str(k): describe(v) for k, v in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return getattr(value, "__name__", str(value))
-
-
-def differences(stored, this):
-    """What differs between two fingerprints, in words; "" if nothing does. Measured numbers may differ by rounding."""
-
-    def same(a, b):
-        measured = isinstance(a, float) and isinstance(b, float)
-        return math.isclose(a, b, rel_tol=CLOSE, abs_tol=1e-6) if measured else a == b
-
-    stored, this = json.loads(json.dumps([stored, this]))  # as a file gives them back
-    a, b = ({f"{part} {k}": v for part, values in f.items() for k, v in values.items()} for f in (stored, this))
-    differ = sorted(k for k in a.keys() | b.keys() if not same(a.get(k), b.get(k)))
-    return "; ".join(f"{k}: stored {a.get(k)!r}, this run {b.get(k)!r}" for k in differ)
 
 
 def read_file(path):
@@ -140,30 +91,26 @@ def stored(name, fingerprint, make, accept=lambda tensors: {}):
     Raises RuntimeError for DGM_RETRAIN=never and a file that does not fit.
     """
     mode = retrain_mode()
-    key = hashlib.sha256(json.dumps(_rounded(fingerprint), sort_keys=True).encode()).hexdigest()[:12]
-    book, own = weights_dir() / f"{name}.safetensors", cache_dir() / f"{name}-{key}.safetensors"
+    book, own = weights_dir() / f"{name}.safetensors", cache_dir() / f"{name}-{key(fingerprint)}.safetensors"
     if mode != "always":
         why = f"{book} is missing"
         if not book.parent.is_dir():
             why += " (the book's files come with its repository; the variable DGM_WEIGHTS_DIR names their folder)"
+        expected = ""
         for path in filter(Path.exists, (book, own)):
             tensors, history, differ = fits(path, fingerprint, accept)
             if not differ:
                 return tensors, history
-            why = f"{path} does not hold this run ({differ})" if path == book else why
+            if path == book:
+                lines = "".join(f"\n    {line}" for line in differ.splitlines())
+                why = f"{path} does not hold this run:{lines}"
+                expected = expected_minutes(history, read_file(path)[1], fingerprint)
         if mode == "never":
             raise RuntimeError(
-                f"{why}. DGM_RETRAIN=auto trains it; `make retrain NOTEBOOKS=...` stores it in the book."
+                f"{why}\nDGM_RETRAIN=auto trains it; `make retrain NOTEBOOKS=...` stores it in the book."
             )
-        warnings.warn(f"computing {name} afresh: {why}", stacklevel=3)
+        warnings.warn(f"computing {name} afresh{expected}: {why}", stacklevel=3)
     tensors, history = make()
     if not history.interrupted:
         write_file(book if mode == "always" else own, tensors, fingerprint | {"stored": accept(tensors)}, history)
     return tensors, history
-
-
-def _rounded(fingerprint):
-    """Without the last digits of measured numbers, which differ from processor to processor."""
-    return {
-        p: {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in part.items()} for p, part in fingerprint.items()
-    }

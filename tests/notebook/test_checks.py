@@ -1,12 +1,13 @@
 """check() must fail on what does not hold, and on what is no claim; glue() writes what pages can quote."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from dgm_helpers.notebook import Estimate, check, gap, glue
+from dgm_helpers.notebook import Estimate, check, gap, glue, measured
 
 
 @pytest.mark.parametrize("holds", [True, np.True_, np.array([[True]]), torch.tensor(True), torch.tensor([1.0]) < 2])
@@ -46,21 +47,120 @@ def test_what_is_not_one_truth_value_is_named(no_claim, named, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_claim_about_the_books_run_is_told_for_another_run(capsys):
-    other = SimpleNamespace(changed="settings seed: stored 0, this run 1")
-    check("the loss is 3", False, of=other)
-    out = capsys.readouterr().out
-    assert out.startswith("✗ the loss is 3")
-    assert other.changed in out
-    check("the loss is 3", True, of=other)
+@pytest.fixture
+def a_reader(monkeypatch):
+    """Not CI, nor `make test`: somebody who tries another setting."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("DGM_RETRAIN", raising=False)
+
+
+OTHER = SimpleNamespace(changed="settings seed: stored 0, this run 1")
+
+
+def test_a_failing_check_prints_the_numbers():
+    off, least = torch.tensor([1.0, 5.2]), {"a": 4}
+    with pytest.raises(AssertionError, match=r"^does not hold: near \(measured: off = 1 to 5.2, least\['a'\] = 4\)$"):
+        check("near", (off < least["a"]).all())
+    with pytest.raises(AssertionError, match=r"measured: gap\(off, 1\) = 4.2, abs\(off\.mean\(\) - 3\) = 0.1\)"):
+        check("near", bool(abs(off.mean() - 3) < 0.01) and gap(off, 1) < 2)
+    holds = (off < 2).all()
+    with pytest.raises(AssertionError, match=r"measured: off = 1 to 5.2\)"):
+        check("near", holds)
+    with pytest.raises(AssertionError, match=r"^does not hold: near \(measured: least\['a'\] = 4\)$"):
+        check("near", all(x < least["a"] for x in off.tolist()))
+    assert measured.shown(Estimate(-144.4926, 0.4713)) == "−144.49 ± 0.47"
+    assert measured.shown(None) == measured.shown("4") == measured.shown([]) == ""
+
+
+def test_what_a_check_prints_changes_nothing():
+    drawn = []
+
+    def draw():
+        drawn.append(1)
+        return 1.0
+
+    with pytest.raises(AssertionError, match=r"does not hold: small$"):
+        check("small", draw() < 0)
+    assert drawn == [1]
+
+
+def test_in_a_notebooks_cell_too(a_reader):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    try:
+        done = shell.run_cell("from dgm_helpers.notebook import check\noff = 0.25\ncheck(\n 'near',\n off < 0.1)")
+        assert str(done.error_in_exec) == "does not hold: near (measured: off = 0.25)"
+    finally:
+        InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """``kept(claim, numbers, settings)``: as if the book's execution had stored them."""
+
+    def kept(claim, numbers, settings):
+        entry = {"notebooks/vae/a.ipynb": {"settings": settings, "claims": {claim: numbers}}}
+        (tmp_path / "checks.json").write_text(json.dumps(entry))
+
+    monkeypatch.setattr(measured, "BOOK", tmp_path / "checks.json")
+    return kept
+
+
+def test_a_claim_about_the_books_run_is_told_for_another_run(a_reader, kept, capsys):
+    loss = 3.14159
+    check("the loss is 3", loss == 3, of=OTHER)
+    assert capsys.readouterr().out.splitlines() == [
+        "✗ the loss is 3", "    here: loss = 3.142", "    a fact about the book's run; this one differs:",
+        "    settings seed: stored 0, this run 1",
+    ]  # fmt: skip
+    kept("the loss is 3", {"loss": "3"}, {})
+    check("the loss is 3", loss == 3, of=OTHER)
+    assert "    here: loss = 3.142\n    in the book's run: loss = 3\n" in capsys.readouterr().out
+    check("the loss is 3", loss > 3, of=OTHER)
     assert capsys.readouterr().out == "✓ the loss is 3\n"
     with pytest.raises(TypeError, match="one truth value"):
-        check("the loss is 3", 3, of=other)
+        check("the loss is 3", 3, of=OTHER)
 
 
-def test_a_claim_about_the_books_run_must_hold_for_it():
+def test_a_claim_about_the_books_run_must_hold_for_it(a_reader):
     with pytest.raises(AssertionError, match="does not hold: the loss is 3"):
         check("the loss is 3", False, of=SimpleNamespace(changed=""))
+
+
+@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("DGM_RETRAIN", "never")])
+def test_where_nothing_may_differ_both_kinds_fail(a_reader, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(AssertionError, match="does not hold: the loss is 3"):
+        check("the loss is 3", False, of=OTHER)
+
+
+WIDTH, SHAPE, TRAIN = 3, (2, 2), True
+
+
+def test_a_claim_about_the_notebooks_own_settings(a_reader, kept, capsys):
+    kept("three", {}, {"WIDTH": "3", "SHAPE": "(2, 2)", "ABSENT": "1", "TRAIN": "False"})
+    with pytest.raises(AssertionError, match="does not hold: three"):
+        check("three", False, of="settings")
+    kept("three", {"width": "4"}, {"WIDTH": "4", "SHAPE": "(2, 2)"})
+    check("three", False, of="settings")
+    out = capsys.readouterr().out
+    assert out.endswith("    WIDTH: the book's 4, here 3\n")
+    assert "SHAPE" not in out
+    kept("another claim", {}, {"WIDTH": "4"})
+    with pytest.raises(AssertionError, match="does not hold: three"):  # nothing is known of the book's
+        check("three", False, of="settings")
+
+
+def test_the_books_execution_keeps_the_numbers(a_reader, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DGM_CHECKS", str(tmp_path / "log"))
+    loss = torch.tensor([2.0, 3.0])
+    check("a theorem", True)
+    check("small", (loss < 4).all(), of=OTHER)
+    (entry,) = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert entry["claim"] == "small"
+    assert entry["measured"] == {"loss": "2 to 3"}
+    assert entry["settings"] == {"WIDTH": "3", "SHAPE": "(2, 2)"}
 
 
 def test_a_claim_that_holds_does_not_ask_how_the_run_differs(capsys):

@@ -12,7 +12,7 @@ from torch import nn
 from dgm_helpers.autoregressive import MADE
 from dgm_helpers.flows import AffineCoupling, Flow
 from dgm_helpers.probability import log_bernoulli, log_normal
-from dgm_helpers.training import Draws, Run, one_cycle, stored
+from dgm_helpers.training import Draws, Run, cache, fingerprint, one_cycle, stored
 from dgm_helpers.training.run import DEFAULTS
 from dgm_helpers.vae import VAE, MLPDecoder, MLPEncoder
 
@@ -121,7 +121,7 @@ def test_another_run_is_refused_by_name(store, change):
     one, other, words = CHANGES[change]
     store(one())
     one().load()
-    with pytest.raises(RuntimeError, match=rf"toy\.safetensors does not hold this run \(.*{words}"):
+    with pytest.raises(RuntimeError, match=rf"(?s)toy\.safetensors does not hold this run:\n.*{words}"):
         other().load()
     assert other().changed != ""
 
@@ -177,12 +177,57 @@ def test_a_changed_setting_is_trained_once_and_kept_apart(store, folders, monkey
     model, _ = store(a_vae())
     book = (folders / "weights" / "toy.safetensors").read_bytes()
     monkeypatch.setenv("DGM_RETRAIN", "auto")
-    with pytest.warns(UserWarning, match=r"computing toy afresh: .*lr: stored 0.01, this run 0.05"):
+    with pytest.warns(UserWarning, match=r"(?s)computing toy afresh .*lr: stored 0.01, this run 0.05"):
         mine, _ = a_vae(lr=5e-2).load(progress=False)
     assert equal(a_vae(lr=5e-2).load().model, mine)  # warnings are errors below: this one came from the cache
     assert equal(a_vae().load().model, model)
     assert (folders / "weights" / "toy.safetensors").read_bytes() == book
     assert len(list((folders / "cache").iterdir())) == 1
+
+
+def test_a_warning_has_one_line_for_each_difference_and_says_how_long_it_takes(store, monkeypatch):
+    store(a_vae())
+    monkeypatch.setattr(stored, "read_file", lambda path, read=stored.read_file: tired(read(path)))
+    monkeypatch.setenv("DGM_RETRAIN", "auto")
+    with pytest.warns(UserWarning, match="afresh") as caught:
+        a_vae(epochs=1, seed=1, data=BITS.flip(0)).load(progress=False)
+    first, *lines = str(caught[0].message).splitlines()
+    assert first.startswith("computing toy afresh (the stored run's time, on cpu, lets expect about 30 min): ")
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "fresh gradient norm", "fresh loss", "settings data", "settings epochs", "settings seed",
+    ]  # fmt: skip
+    assert lines[2].endswith("data: not the stored one")  # two digests tell a reader nothing
+    assert lines[3].endswith("epochs: stored 2, this run 1")
+
+
+def tired(found):
+    tensors, fingerprint, history = found
+    history.seconds = 3600.0
+    return tensors, fingerprint, history
+
+
+def test_long_settings_are_cut_and_nested_ones_named():
+    one, two = ({"settings": {"schedule": {"cycle": {"peak": peak, "by": "x" * 200}}}} for peak in (1, 2))
+    assert fingerprint.differences(one, two) == "settings schedule cycle peak: stored 1, this run 2"
+    assert len(fingerprint.differences(one, {"settings": {"schedule": {"cycle": {"peak": 1, "by": "y\n" * 99}}}})) < 250
+    assert "\n" not in fingerprint.differences({"a": {"b": "x\ny"}}, {"a": {"b": "z"}})
+
+
+def test_the_cache_shows_its_size_and_is_cleared(store, folders, monkeypatch, capsys):
+    store(a_vae())
+    monkeypatch.setenv("DGM_RETRAIN", "auto")
+    with pytest.warns(UserWarning, match="afresh"):
+        a_vae(lr=5e-2).load(progress=False)
+    (path,) = (folders / "cache").iterdir()
+    cache.main([])
+    out = capsys.readouterr().out
+    assert path.name in out
+    assert f"{path.stat().st_size / 1e6:.1f} MB  in 1 files in {folders / 'cache'}" in out
+    cache.main(["--clear"])
+    assert list((folders / "cache").iterdir()) == []
+    assert (folders / "weights" / "toy.safetensors").exists()
+    cache.main([])
+    assert "0.0 MB  in 0 files" in capsys.readouterr().out
 
 
 def test_another_width_is_trained_too(store, monkeypatch):
@@ -387,5 +432,5 @@ def test_a_fingerprint_is_plain_text(store, folders):
 
 def test_a_digest_tells_shapes_and_dtypes_apart():
     x = torch.zeros(2, 3)
-    assert len({stored.digest(y) for y in (x, x.reshape(3, 2), x.to(torch.int32), x + 1)}) == 4
-    assert stored.digest(x) == stored.digest(torch.zeros(2, 3))
+    assert len({fingerprint.digest(y) for y in (x, x.reshape(3, 2), x.to(torch.int32), x + 1)}) == 4
+    assert fingerprint.digest(x) == fingerprint.digest(torch.zeros(2, 3))
