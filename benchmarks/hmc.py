@@ -12,7 +12,7 @@ import torch
 from benchmarks.timing import gpu_memory, in_turn, print_table, write_record
 from dgm_helpers.data.banana import BANANA_MEAN, BANANA_SIZE, banana_data, banana_log_joint
 from dgm_helpers.mcmc.hmc import sample_hmc
-from dgm_helpers.training.fit import best_device
+from dgm_helpers.training import best_device
 
 STEP_SIZE, NUM_STEPS = 0.06, 25
 CHAINS = {1: 2000, 100: 2000, 1000: 2000, 10_000: 400}  # and transitions timed

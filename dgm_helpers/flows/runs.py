@@ -8,7 +8,8 @@ import torch
 from dgm_helpers.data.banana import banana_log_joint
 from dgm_helpers.flows.elbo import antithetic_pairs, flow_loss, log_weight
 from dgm_helpers.flows.layers import AdditiveCoupling, AffineCoupling, Flow, Planar, Scaling
-from dgm_helpers.training.fit import Draws, best_device, one_cycle
+from dgm_helpers.training.device import best_device
+from dgm_helpers.training.fit import Draws, one_cycle
 from dgm_helpers.training.run import Run
 
 PEAK_LR = {"planar": 4e-2, "NICE": 2e-2, "RealNVP": 1e-2}  # of the one-cycle schedule

@@ -8,16 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import torch
-from tqdm import tqdm
 
 from dgm_helpers.training.cuda_graphs import ReplayedStep
+from dgm_helpers.training.device import device_name
 from dgm_helpers.training.speed import compiled_parts, usable_precision
-from dgm_helpers.training.watch import Watch
-
-
-def best_device():
-    """The CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+from dgm_helpers.training.watch import Progress, Watch
 
 
 @dataclass
@@ -127,7 +122,8 @@ def fit(
     On a GPU the step is recorded as a CUDA graph where that is possible, with the same result: the loss may then depend
     on its arguments only, as its Python code runs a few times; at the end the parameters are left without gradients.
     evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
-    before training). stop_after: end after so many of the epochs, on the whole run's schedule. Ctrl-C stops early and
+    before training). progress: a bar with the running mean of the loss, a line for each evaluation, one at the end.
+    stop_after: end after so many of the epochs, on the whole run's schedule. Ctrl-C stops early and
     keeps the history, with ``interrupted`` set.
     Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
     parameters. Raises ValueError for empty data, impossible settings, or data on another device.
@@ -139,8 +135,8 @@ def fit(
     scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
     step = _gradient_step(model, loss, optimizer, batch_size, generator, precision, compile)
     history, started = History(device=device_name(like.device)), time.perf_counter()
-    bar = tqdm(total=last * steps, unit="step", disable=not progress, leave=False, dynamic_ncols=True)
-    watch, ordinary = Watch(model, bar), torch.get_float32_matmul_precision()
+    bar, ordinary = Progress(last, steps, progress), torch.get_float32_matmul_precision()
+    watch = Watch(model, bar)
 
     def epoch():
         return batches(data, batch_size, generator, like)
@@ -153,7 +149,7 @@ def fit(
     def record(n):
         if evaluate is not None and n in evaluate_at:
             with torch.no_grad():
-                history.records.append({"epoch": n, **evaluate(model)})
+                history.records.append({"epoch": n, **bar.evaluate(n, evaluate, model)})
 
     try:
         torch.set_float32_matmul_precision(matmul)
@@ -163,17 +159,12 @@ def fit(
     except KeyboardInterrupt:
         history.interrupted = True
     finally:
-        bar.close()
         torch.set_float32_matmul_precision(ordinary)
         history.seconds = time.perf_counter() - started
+        bar.close(history)
         if like.is_cuda:
             step.give_memory_back()
     return history
-
-
-def device_name(device):
-    """As in a History: ``cpu``, or the graphics card's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _steps(data, epochs, batch_size, device):

@@ -1,12 +1,16 @@
 """The training loop: what it minimises, what it records, and how it fails."""
 
+import itertools
+import re
 import time
 
 import pytest
 import torch
 from torch import nn
 
-from dgm_helpers.training.fit import Draws, best_device, fit, one_cycle
+from dgm_helpers.training import device, watch
+from dgm_helpers.training.device import best_device, lacking
+from dgm_helpers.training.fit import Draws, fit, one_cycle
 from dgm_helpers.training.watch import BLOCK
 
 
@@ -123,7 +127,39 @@ def test_the_progress_bar_shows_the_loss(capsys):
         return squares(model, batch, generator)
 
     run(Mean(), slow, epochs=30, progress=True)
-    assert "loss=" in capsys.readouterr().err
+    out = capsys.readouterr()
+    assert ", loss " in out.err
+    assert out.out == ""
+
+
+def test_the_progress_shows_a_running_mean_the_evaluated_values_and_a_line_that_stays(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr(watch.tqdm, "set_postfix_str", lambda self, text, refresh=True: shown.append((text, refresh)))
+
+    turns = itertools.cycle([2.0, 4.0])
+
+    def alternating(model, batch, generator):
+        return (model.value * 0).sum() + next(turns)
+
+    history = run(
+        Mean(), alternating, data=torch.arange(400.0), batch_size=1, epochs=2, progress=True,
+        evaluate=lambda model: {"bound": -3.14159, "note": "x"}, evaluate_at=[0, 2],
+    )  # fmt: skip
+    means = [text.split("loss ")[1] for text, _ in shown if "loss" in text]
+    assert len(means) == 2 * 400 / BLOCK
+    assert set(means) == {"3"}  # the last loss would be 2 or 4
+    assert ("evaluating after epoch 2 ...", True) in shown  # drawn at once: an evaluation may take a minute
+    lines = [line.split("\r")[-1].strip() for line in capsys.readouterr().err.splitlines()]
+    assert [line for line in lines if line.startswith("epoch")] == [
+        "epoch 0: bound -3.142, note x", "epoch 2: bound -3.142, note x",
+    ]  # fmt: skip
+    assert re.fullmatch(r"2 of 2 epochs in \d+ s on cpu; mean loss of the last one 3", lines[-1])
+    assert history.column("bound") == [-3.14159] * 2
+
+
+def test_without_progress_nothing_is_shown(capsys):
+    run(Mean(), epochs=2, evaluate=lambda model: {"a": 1.0}, evaluate_at=[1])
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("options", [{"data": DATA[:0]}, {"batch_size": 0}, {"epochs": -1}])
@@ -139,6 +175,38 @@ def test_data_on_another_device_is_refused():
 
 def test_best_device_exists():
     torch.zeros(1, device=best_device())
+
+
+@pytest.fixture
+def apple(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+
+def test_apples_device_is_found(apple, monkeypatch):
+    monkeypatch.setattr(device, "lacking", lambda device: "")
+    assert best_device() == torch.device("mps")
+
+
+def test_a_device_that_lacks_an_operation_is_not_used(apple):
+    """There is no such device here, so it lacks all of them."""
+    if torch.backends.mps.is_built():
+        pytest.skip("Apple's device may be here")
+    with pytest.warns(UserWarning, match="computing on the CPU: Apple's device lacks an operation") as caught:
+        assert best_device() == torch.device("cpu")
+    assert len(caught) == 1
+
+
+def test_the_cpu_lacks_nothing():
+    assert lacking(torch.device("cpu")) == ""
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    def missing(x):
+        raise NotImplementedError("cholesky is not there\nand more")
+
+    monkeypatch.setattr(torch.linalg, "cholesky", missing)
+    assert lacking(torch.device("cpu")) == "NotImplementedError: cholesky is not there"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
