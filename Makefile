@@ -14,7 +14,7 @@ TEST_OPTIONS := --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
   -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book site pdf test check fast lint format execute retrain claims lab serve bench lock platforms clean
+.PHONY: help setup book site pdf test check fast lint format run vary cache execute retrain claims lab serve bench lock platforms clean
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=cpu takes PyTorch's wheels for the processor; without TORCH they are those of the lock. There is no TORCH=$(TORCH))
@@ -76,6 +76,15 @@ lint: $(READY)  ## check formatting and style
 
 format: $(READY)  ## format code and notebooks
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+run: $(READY)  ## run one notebook into _build/run and show its progress, NOTEBOOK=path; no tracked file changes
+	@$(BIN)/python tools/run.py $(NOTEBOOK)
+
+vary: $(READY)  ## change every setting of the notebooks, one at a time, and tell what breaks: hours (NOTEBOOKS=...)
+	$(BIN)/python tools/vary.py $(NOTEBOOKS)
+
+cache: $(READY)  ## show what the results of your own settings take on the disk; CLEAR=1 deletes them
+	@$(BIN)/python -m dgm_helpers.training.cache $(if $(CLEAR),--clear)
 
 execute: $(READY)  ## re-execute the notebooks in place (NOTEBOOKS=... for some of them)
 	$(BIN)/python tools/execute.py $(NOTEBOOKS)
