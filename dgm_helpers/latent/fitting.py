@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from dgm_helpers.latent.mixtures import GaussianMixture, check_points, em_step, log_prior
+from dgm_helpers.probability.arguments import whole
 
 
 class MixtureFit(NamedTuple):
@@ -26,6 +27,10 @@ def kmeans_plus_plus(x, num_components, *, generator=None, lloyd_steps=5):
     """Centres drawn in turn with probability proportional to the squared distance from the nearest one so far, then
     moved by a few steps of k-means: (K, D). Raises ValueError for fewer than K distinct points.
     """
+    check_points(x)
+    num_components = whole("num_components", num_components, 1)
+    origin = x[0]  # near the points: far from 0, sums and squares have no digits left
+    x = x - origin
     chosen = torch.randint(len(x), (1,), generator=generator, device=x.device)
     nearest = ((x - x[chosen]) ** 2).sum(-1)
     while len(chosen) < num_components:
@@ -41,12 +46,12 @@ def kmeans_plus_plus(x, num_components, *, generator=None, lloyd_steps=5):
         label, counts = _assign(x, centres)
         sums = torch.zeros_like(centres).index_add_(0, label, x)
         centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
-    return centres
+    return centres + origin
 
 
 def _assign(x, centres):
     """The nearest centre of every point, (N,), and the number of points of every centre, (K, 1)."""
-    label = ((centres**2).sum(-1) - 2 * x @ centres.T).argmin(-1)
+    label = torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)  # by differences
     return label, torch.bincount(label, minlength=len(centres)).to(x.dtype).unsqueeze(-1)
 
 
@@ -77,6 +82,7 @@ def fit_mixture(
     """
     check_points(x)
     N, D = x.shape
+    num_components = whole("num_components", num_components, 0)
     if not 1 <= num_components <= N:
         raise ValueError(f"expected 1 <= num_components <= {N} points, got {num_components}")
     if starts < 1 or num_steps < 1 or prior_count < 0:

@@ -5,6 +5,7 @@ N points of dimension D, K components. A quadratic form is the squared norm of a
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors
 from dgm_helpers.probability.densities import LOG_2PI
 
 BLOCK = 512  # points taken at a time: (K, BLOCK, D) numbers, so that they stay in the cache
@@ -66,6 +67,7 @@ class GaussianMixture:
 
 def check_points(x, dim=None):
     """Raise ValueError unless x is ``(N, dim)``, in floating point and finite."""
+    tensors(x=x)
     if x.ndim != 2 or 0 in x.shape or not x.is_floating_point() or (dim is not None and x.shape[1] != dim):
         came = f"{tuple(x.shape)}, {x.dtype}"
         raise ValueError(f"expected points of shape (N, {dim or 'D'}) in floating point, got {came}")
@@ -99,7 +101,9 @@ def em_step(model, x, *, prior_count=0.0, prior_cov=None):
     log_joint = model.log_joint(x)
     r = torch.softmax(log_joint, -1)  # (N, K)
     counts = r.sum(0)
-    means = torch.where(counts > 0, x.T @ r / counts.clamp_min(torch.finfo(x.dtype).tiny), model.means.T).T
+    origin = x[0]  # near the points, so that sums keep their digits
+    moved = ((x - origin).T @ r / counts.clamp_min(torch.finfo(x.dtype).tiny)).T
+    means = torch.where(counts.unsqueeze(1) > 0, origin + moved, model.means)
     scatter = torch.zeros_like(model.covariances)
     for points, shares in zip(x.split(BLOCK), r.T.split(BLOCK, 1), strict=True):
         difference = points - means.unsqueeze(1)  # (K, BLOCK, D)

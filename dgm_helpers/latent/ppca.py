@@ -8,6 +8,7 @@ import math
 import torch
 
 from dgm_helpers.latent.spectra import spectrum
+from dgm_helpers.probability.arguments import tensors
 from dgm_helpers.probability.densities import LOG_2PI
 
 
@@ -18,6 +19,7 @@ class PPCA:
     """
 
     def __init__(self, mu, W, noise_var):
+        tensors(floating=True, mu=mu, W=W)
         if mu.ndim != 1 or W.ndim != 2 or W.shape[0] != len(mu) or not 1 <= W.shape[1] < len(mu):
             raise ValueError(f"expected mu (D,) and W (D, L), 1 <= L < D, got {tuple(mu.shape)} and {tuple(W.shape)}")
         if not 0 < noise_var < math.inf:
@@ -29,37 +31,44 @@ class PPCA:
         r""":math:`M = W^\top W + \sigma^2 I`, ``(L, L)``."""
         return self.W.T @ self.W + self.noise_var * torch.eye(self.W.shape[1]).to(self.W)
 
+    def _double(self):
+        """The model in float64: with little noise, float32 has no digits left in M."""
+        return PPCA(self.mu.double(), self.W.double(), self.noise_var.double())
+
     def _centre(self, x):
+        tensors(x=x, mu=self.mu)
         if x.ndim != 2 or x.shape[1] != len(self.mu):
             raise ValueError(f"expected x of shape (B, {len(self.mu)}), got {tuple(x.shape)}")
         return x - self.mu
 
     def log_prob(self, x):
-        r"""log p(x): (B, D) -> (B,), nats, in O(B D L) by the Woodbury identity and the determinant lemma:
-        :math:`C^{-1} = \sigma^{-2}(I - W M^{-1} W^\top)` and :math:`\det C = \sigma^{2(D - L)} \det M`.
+        r"""log p(x): (B, D) -> (B,), nats, in O(B D L). With the posterior's mean z, the quadratic form is
+        :math:`\|x - \mu - W z\|^2 / \sigma^2 + \|z\|^2`, and :math:`\det C = \sigma^{2(D - L)} \det M`.
         """
-        D, L = self.W.shape
-        centred, cholesky = self._centre(x), torch.linalg.cholesky(self.M)
-        explained = torch.linalg.solve_triangular(cholesky, (centred @ self.W).T, upper=False)  # (L, B)
-        quadratic = ((centred**2).sum(-1) - (explained**2).sum(0)) / self.noise_var
-        log_det = (D - L) * self.noise_var.log() + 2 * cholesky.diagonal().log().sum()
-        return -0.5 * (D * LOG_2PI + log_det + quadratic)
+        model, (D, L) = self._double(), self.W.shape
+        centred = model._centre(x)
+        z = model.posterior(x)[0]
+        quadratic = (centred - z @ model.W.T).square().sum(-1) / model.noise_var + z.square().sum(-1)
+        log_det = (D - L) * model.noise_var.log() + model.M.logdet()
+        return (-0.5 * (D * LOG_2PI + log_det + quadratic)).to(x.dtype)
 
     def posterior(self, x):
         r"""Mean ``(B, L)`` and covariance ``(L, L)`` of p(z | x): :math:`M^{-1} W^\top (x - \mu)` and
         :math:`\sigma^2 M^{-1}`, the same for all x. Tipping and Bishop (1999), section 3.1.
         """
-        cholesky = torch.linalg.cholesky(self.M)
-        mean = torch.cholesky_solve((self._centre(x) @ self.W).T, cholesky).T
-        return mean, self.noise_var * torch.cholesky_inverse(cholesky)
+        model, dtype = self._double(), self.W.dtype
+        cholesky = torch.linalg.cholesky(model.M)
+        mean = torch.cholesky_solve((model._centre(x) @ model.W).T, cholesky).T
+        return mean.to(dtype), (model.noise_var * torch.cholesky_inverse(cholesky)).to(dtype)
 
     def mean_log_prob(self, mean, covariance):
         """Mean of log p(x), nats, over any data with this mean ``(D,)`` and covariance ``(D, D)`` (divisor N)."""
-        (D, L), shift = self.W.shape, mean - self.mu
+        model, (D, L) = self._double(), self.W.shape
+        shift = mean - model.mu
         second = covariance + torch.outer(shift, shift)  # of x - mu
-        explained = torch.linalg.solve(self.M, self.W.T @ second @ self.W).trace()
-        log_det = (D - L) * self.noise_var.log() + self.M.logdet()
-        return -0.5 * (D * LOG_2PI + log_det + (second.trace() - explained) / self.noise_var)
+        explained = torch.linalg.solve(model.M, model.W.T @ second @ model.W).trace()
+        log_det = (D - L) * model.noise_var.log() + model.M.logdet()
+        return (-0.5 * (D * LOG_2PI + log_det + (second.trace() - explained) / model.noise_var)).to(self.W.dtype)
 
     def mean(self, z):
         """The mean of p(x | z): (B, L) -> (B, D)."""
@@ -107,7 +116,8 @@ def em_step_ppca(model, covariance):
     D, L = model.W.shape
     if covariance.shape != (D, D):
         raise ValueError(f"expected a covariance of shape {(D, D)}, got {tuple(covariance.shape)}")
-    SW, eye = covariance @ model.W, torch.eye(L).to(model.W)
+    mu, model = model.mu, model._double()
+    SW, eye = covariance.double() @ model.W, torch.eye(L).to(model.W)
     W = torch.linalg.solve(model.noise_var * eye + torch.linalg.solve(model.M, model.W.T @ SW), SW, left=False)
-    noise_var = (covariance.trace() - (torch.linalg.solve(model.M, SW, left=False) * W).sum()) / D
-    return PPCA(model.mu, W, noise_var)
+    noise_var = (covariance.double().trace() - (torch.linalg.solve(model.M, SW, left=False) * W).sum()) / D
+    return PPCA(mu, W.to(mu.dtype), noise_var.to(mu.dtype))

@@ -8,7 +8,7 @@ import torch
 from dgm_helpers.latent.mixtures import check_points
 from dgm_helpers.probability.densities import LOG_2PI
 
-BLOCK = 10_000  # rows multiplied at a time; the blocks are added in float64
+BLOCK = 10_000  # rows multiplied at a time
 
 
 class Spectrum(NamedTuple):
@@ -27,23 +27,23 @@ class Spectrum(NamedTuple):
 def spectrum(x):
     """Mean and eigendecomposition of the covariance of x, ``(N, D)``, in float64.
 
+    An eigenvalue that rounding alone could give, that of the sums or of x's own numbers, is 0: the rest is the rank.
     Raises ValueError for wrong shapes, fewer than 2 points, NaN or inf, or points that are all the same.
     """
     check_points(x)
     if min(x.shape) < 2:
         raise ValueError(f"expected points of shape (N, D), N >= 2, D >= 2, got {tuple(x.shape)}")
-    centre = x.mean(0)
-    shift, scatter = torch.zeros_like(centre, dtype=torch.float64), 0
+    mean, scatter = x.mean(0, dtype=torch.float64), 0
     for block in x.split(BLOCK):
-        block = block - centre
-        shift += block.sum(0)
-        scatter = scatter + (block.T @ block).double()
-    shift /= len(x)  # what rounding left of the mean: of a million points in float32, not quite nothing
-    mean, covariance = centre + shift, scatter / len(x) - torch.outer(shift, shift)
+        block = block - mean
+        scatter = scatter + block.T @ block
+    covariance = scatter / len(x)
     if not covariance.diagonal().max() > 0:
         raise ValueError("expected points that vary, got constant features only")
     values, vectors = torch.linalg.eigh(covariance)
-    return Spectrum(mean, values.flip(0).clamp_min(0), vectors.flip(1))
+    own = (torch.finfo(x.dtype).eps * x.abs().max()) ** 2 / 3  # rounding x moves it by eps |x| / 2 at most, evenly
+    rounding = len(values) * torch.finfo(values.dtype).eps * values[-1] + own
+    return Spectrum(mean, torch.where(values > rounding, values, 0).flip(0), vectors.flip(1))
 
 
 def mean_log_probs(spectrum, x=None):

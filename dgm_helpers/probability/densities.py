@@ -8,12 +8,15 @@ import math
 import torch
 import torch.nn.functional as F
 
+from dgm_helpers.probability.arguments import tensors
+
 LOG_2PI = math.log(2 * math.pi)
 
 
-def _common_shape(**tensors):
+def _common_shape(**named):
     """Return the broadcast shape, or say which shapes do not fit."""
-    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+    tensors(**named)
+    shapes = {name: tuple(t.shape) for name, t in named.items()}
     came = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     try:
         shape = torch.broadcast_shapes(*shapes.values())
@@ -26,6 +29,7 @@ def _common_shape(**tensors):
 
 def softplus(x):
     """Stable log(1 + e^x), elementwise. Above 40 it is x in float64 too; torch's default switches at 20, 2e-9 off."""
+    tensors(floating=True, x=x)
     return F.softplus(x, threshold=40)
 
 
@@ -36,7 +40,7 @@ def log_normal(x, mu, log_var):
     Raises ValueError if the shapes do not broadcast. Bishop (2006), eq. 2.43.
     """
     _common_shape(x=x, mu=mu, log_var=log_var)
-    return -0.5 * (LOG_2PI + log_var + (x - mu) ** 2 * torch.exp(-log_var)).sum(-1)
+    return -0.5 * (LOG_2PI + log_var + ((x - mu) * torch.exp(-0.5 * log_var)) ** 2).sum(-1)
 
 
 def log_standard_normal(z):
@@ -49,10 +53,14 @@ def log_bernoulli(x, logits):
     r"""Log-probability of independent bits, :math:`\sum_d \big(x_d \ell_d - \log(1 + e^{\ell_d})\big)`.
 
     x, logits: ``(..., D)``, broadcast together. Returns ``(...)``, nats. A log-probability for x in {0, 1} only; for x
-    in between it is a cross-entropy, which no density of x normalises. Raises ValueError as above.
+    in between it is a cross-entropy, which no density of x normalises. Logits may be infinite: a bit is then certain.
+    Raises ValueError as above.
     """
     _common_shape(x=x, logits=logits)
-    return (x * logits - softplus(logits)).sum(-1)
+    largest = torch.finfo(logits.dtype).max if logits.is_floating_point() else math.inf
+    logits = logits.clamp(-largest, largest)  # else 0 times infinity is not a number
+    log_p = (x * logits - softplus(logits)).sum(-1)
+    return torch.where(log_p > -largest / 4, log_p, log_p - largest)
 
 
 def kl_normal(mu_q, log_var_q, mu_p, log_var_p):
@@ -63,7 +71,7 @@ def kl_normal(mu_q, log_var_q, mu_p, log_var_p):
     """
     _common_shape(mu_q=mu_q, log_var_q=log_var_q, mu_p=mu_p, log_var_p=log_var_p)
     log_ratio = log_var_q - log_var_p
-    return 0.5 * (torch.exp(log_ratio) - log_ratio - 1 + (mu_q - mu_p) ** 2 * torch.exp(-log_var_p)).sum(-1)
+    return 0.5 * (torch.expm1(log_ratio) - log_ratio + ((mu_q - mu_p) * torch.exp(-0.5 * log_var_p)) ** 2).sum(-1)
 
 
 def kl_standard_normal(mu, log_var):
@@ -72,7 +80,7 @@ def kl_standard_normal(mu, log_var):
     mu, log_var: ``(..., D)``, broadcast together. Returns ``(...)``, nats. Kingma and Welling (2014), appendix B.
     """
     _common_shape(mu=mu, log_var=log_var)
-    return 0.5 * (torch.exp(log_var) + mu**2 - log_var - 1).sum(-1)
+    return 0.5 * (torch.expm1(log_var) - log_var + mu**2).sum(-1)  # expm1(l) = exp(l) - 1, accurate near 0
 
 
 def sample_normal(mu, log_var, *, generator=None):
@@ -81,6 +89,7 @@ def sample_normal(mu, log_var, *, generator=None):
     mu, log_var: ``(..., D)``, broadcast together. Returns a draw of their common shape, differentiable in both.
     For K draws each, pass ``mu.expand(K, *mu.shape)``. Kingma and Welling (2014), section 2.4.
     """
+    tensors(floating=True, mu=mu, log_var=log_var)
     shape = _common_shape(mu=mu, log_var=log_var)
     epsilon = torch.randn(shape, generator=generator, dtype=mu.dtype, device=mu.device)
     return mu + torch.exp(0.5 * log_var) * epsilon
@@ -88,9 +97,13 @@ def sample_normal(mu, log_var, *, generator=None):
 
 def sample_bernoulli(logits, *, generator=None):
     """Independent bits with log-odds ``logits``; same shape, dtype and device; carries no gradient."""
+    tensors(floating=True, logits=logits)
     return torch.bernoulli(torch.sigmoid(logits.detach()), generator=generator)
 
 
 def log_mean_exp(x, dim):
     r"""Stable :math:`\log\frac1n\sum_i e^{x_i}` over axis ``dim``, which is removed."""
+    tensors(floating=True, x=x)
+    if not (-x.ndim <= dim < x.ndim and x.shape[dim] > 0):
+        raise ValueError(f"expected an axis dim with at least one entry, got {dim=} of shape {tuple(x.shape)}")
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])

@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from dgm_helpers.probability.arguments import tensors, whole
 
-def _check_distributions(**tensors):
+
+def _check_distributions(**named):
     """Say which tensor is not a distribution over its last axis, or which shapes do not fit."""
-    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+    tensors(**named)
+    shapes = {name: tuple(t.shape) for name, t in named.items()}
     came = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     sizes = {shape[-1] if shape else 0 for shape in shapes.values()}
     try:
@@ -18,7 +21,7 @@ def _check_distributions(**tensors):
         sizes = set()
     if len(sizes) != 1 or 0 in sizes:
         raise ValueError(f"expected shapes (..., S) with one S >= 1 and leading axes that broadcast, got {came}")
-    for name, t in tensors.items():
+    for name, t in named.items():
         if not t.is_floating_point():
             raise ValueError(f"expected probabilities in floating point, got {name} of {t.dtype}")
         if (t < 0).any():
@@ -37,7 +40,9 @@ def kl_discrete(p, q):
     Bishop (2006), eq. 1.113.
     """
     _check_distributions(p=p, q=q)
-    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(-1)
+    change = (q - p) / p.clamp_min(torch.finfo(p.dtype).tiny)
+    near, far = torch.special.xlog1py(p, change), torch.xlogy(p, q) - torch.xlogy(p, p)
+    return (q - p - torch.where(2 * q > p, near, far)).sum(-1)  # the sum of q - p is 0; with it no term is negative
 
 
 def _check_points(x, y, k):
@@ -45,8 +50,6 @@ def _check_points(x, y, k):
     shapes = f"x {tuple(x.shape)}, y {tuple(y.shape)}"
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or x.shape[1] == 0:
         raise ValueError(f"expected points x (n, D) and y (m, D) with one D >= 1, got {shapes}")
-    if not isinstance(k, int) or k < 1:
-        raise ValueError(f"expected a whole number k >= 1, got {k!r}")
     if len(x) <= k or len(y) < k:  # a point is not its own neighbour
         raise ValueError(f"expected more than k points x and at least k points y, got {k=} with {shapes}")
     for name, points in (("x", x), ("y", y)):
@@ -63,7 +66,8 @@ def kl_knn(x, y, k=3):
     shapes do not fit, k is too large, or a k-th neighbour is a duplicate, at distance zero (a Markov chain that repeats
     its state: thin it). Wang, Kulkarni and Verdú (2009), section II.
     """
-    x, y = (torch.as_tensor(t).detach().cpu().double() for t in (x, y))
+    x, y = (torch.as_tensor(t, dtype=torch.float64, device="cpu").detach() for t in (x, y))
+    k = whole("k", k, 1)
     _check_points(x, y, k)
     x, y = x.numpy(), y.numpy()
     rho = cKDTree(x).query(x, k=[k + 1])[0]  # the nearest is the point itself

@@ -2,20 +2,31 @@ r"""Bayesian linear regression: :math:`\theta \sim N(0, I)` and :math:`y_i \sim 
 
 ``noise_var`` is the variance :math:`\sigma^2`, not its root. Any number of data sets go through at once: x is
 ``(..., n, D)``, y ``(..., n)``, with the same leading axes, and noise_var a number or ``(...)``. Bishop (2006), 3.3.
+All is computed in float64 and given back in the dtype of x: with little noise, float32 has no digits left.
 """
 
 import math
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors
+
 
 def _check(x, y, noise_var):
+    """The three in float64. Says what does not fit."""
+    tensors(floating=True, x=x, y=y)
     if x.ndim < 2 or x.shape[:-1] != y.shape:
         raise ValueError(f"expected x of shape (..., n, D) and y (..., n), got {tuple(x.shape)} and {tuple(y.shape)}")
-    variances = torch.as_tensor(noise_var, dtype=x.dtype, device=x.device)
+    variances = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device)
     if not (variances > 0).all():
         raise ValueError(f"expected a positive noise variance, got {noise_var}")
-    return variances
+    return x.double(), y.double(), variances
+
+
+def _precision(x, noise_var):
+    """Cholesky factor of the posterior precision."""
+    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    return torch.linalg.cholesky(eye + x.mT @ x / noise_var[..., None, None])
 
 
 def posterior(x, y, noise_var):
@@ -23,11 +34,10 @@ def posterior(x, y, noise_var):
 
     :math:`S^{-1} = I + X^\top X/\sigma^2`, :math:`m = S X^\top y/\sigma^2`.
     """
-    noise_var = _check(x, y, noise_var)[..., None, None]
-    precision = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) + x.mT @ x / noise_var
-    cov = torch.cholesky_inverse(torch.linalg.cholesky(precision))
-    mean = cov @ x.mT @ y.unsqueeze(-1) / noise_var
-    return mean.squeeze(-1), cov
+    dtype, (x, y, noise_var) = x.dtype, _check(x, y, noise_var)
+    cov = torch.cholesky_inverse(_precision(x, noise_var))
+    mean = cov @ x.mT @ y.unsqueeze(-1) / noise_var[..., None, None]
+    return mean.squeeze(-1).to(dtype), cov.to(dtype)
 
 
 def posterior_kernel(x, y, noise_var):
@@ -35,11 +45,11 @@ def posterior_kernel(x, y, noise_var):
 
     :math:`K = XX^\top + \sigma^2 I`, :math:`m = X^\top K^{-1} y`, :math:`S = I - X^\top K^{-1} X`.
     """
-    noise_var = _check(x, y, noise_var)[..., None, None]
-    kernel = x @ x.mT + noise_var * torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
+    dtype, (x, y, noise_var) = x.dtype, _check(x, y, noise_var)
+    kernel = x @ x.mT + noise_var[..., None, None] * torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
     weights = torch.cholesky_solve(x, torch.linalg.cholesky(kernel)).mT  # X^T K^-1, (..., D, n)
     cov = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) - weights @ x
-    return (weights @ y.unsqueeze(-1)).squeeze(-1), cov
+    return (weights @ y.unsqueeze(-1)).squeeze(-1).to(dtype), cov.to(dtype)
 
 
 def predictive(x_new, mean, cov, noise_var=0.0):
@@ -52,8 +62,9 @@ def predictive(x_new, mean, cov, noise_var=0.0):
 
 def log_evidence(x, y, noise_var):
     r""":math:`\log p(y \mid X) = \log N(y; 0, XX^\top + \sigma^2 I)`, ``(...)``, nats, without an n x n matrix."""
-    noise_var = _check(x, y, noise_var)
-    mean, cov = posterior(x, y, noise_var)
+    dtype, (x, y, noise_var) = x.dtype, _check(x, y, noise_var)
+    mean, _ = posterior(x, y, noise_var)
     residual = y - (x @ mean.unsqueeze(-1)).squeeze(-1)
-    quadratic = (y * residual).sum(-1) / noise_var  # y^T K^-1 y
-    return 0.5 * (torch.logdet(cov) - y.shape[-1] * (2 * math.pi * noise_var).log() - quadratic)
+    quadratic = residual.square().sum(-1) / noise_var + mean.square().sum(-1)  # y^T K^-1 y, without a difference
+    log_det = 2 * _precision(x, noise_var).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return (-0.5 * (log_det + y.shape[-1] * (2 * math.pi * noise_var).log() + quadratic)).to(dtype)

@@ -2,10 +2,12 @@
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors
 from dgm_helpers.probability.densities import log_mean_exp
 
 
 def _check(log_w):
+    tensors(floating=True, log_w=log_w)
     if log_w.ndim != 2 or log_w.shape[0] == 0:
         raise ValueError(f"expected log_w of shape (K, B) with K >= 1, got {tuple(log_w.shape)}")
 
@@ -32,7 +34,7 @@ def iwae(log_w):
 def effective_sample_size(log_w):
     r"""Kish's :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, between 1 and K. log_w: ``(K, B)``. Returns ``(B,)``."""
     _check(log_w)
-    return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
+    return 1 / torch.softmax(log_w, 0).square().sum(0)
 
 
 def normalised_weights(log_w):
