@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dgm_helpers.probability.arguments import rows
 from dgm_helpers.probability.densities import log_bernoulli, sample_bernoulli
 
 
@@ -84,8 +85,7 @@ class MADE(nn.Module):
 
     def forward(self, x):
         """Log-odds of every bit given those before it in the order: (B, dim) -> (B, dim)."""
-        if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ValueError(f"expected x of shape (B, {self.dim}), got {tuple(x.shape)}")
+        rows(x, self.dim, self.layers[0].weight, "x", batch=True)
         h = x
         for layer in self.layers[:-1]:
             h = torch.relu(layer(h))

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from dgm_helpers.probability.arguments import rows, whole
 from dgm_helpers.probability.densities import log_standard_normal, softplus
 
 
@@ -18,13 +19,10 @@ class _Layer(nn.Module):
 
     def __init__(self, dim):
         super().__init__()
-        if not (isinstance(dim, int) and dim >= 2):
-            raise ValueError(f"expected dim to be an integer of at least 2, got {dim!r}")
-        self.dim = dim
+        self.dim = whole("dim", dim, 2)
 
-    def _check(self, points):
-        if points.ndim != 2 or points.shape[1] != self.dim:
-            raise ValueError(f"expected points of shape (B, {self.dim}), got {tuple(points.shape)}")
+    def _check(self, points, like):
+        rows(points, self.dim, like, batch=True)
 
     def inverse(self, x):
         """Raise NotImplementedError: this layer is invertible, but its inverse has no closed form."""
@@ -56,7 +54,7 @@ class Planar(_Layer):
 
     def forward(self, z):
         """Move along u_hat. log|det| is taken from m, so nothing cancels: it is finite unless softplus underflows."""
-        self._check(z)
+        self._check(z, self.w)
         u_hat, m = self.u_hat()
         h = torch.tanh(z @ self.w + self.b)
         return z + h.unsqueeze(-1) * u_hat, torch.log(h**2 + (1 - h**2) * m)  # 1 + (1 - h^2)(m - 1), h^2 = 1 - h'
@@ -79,7 +77,7 @@ class _Coupling(_Layer):
         nn.init.zeros_(self.net[-1].bias)
 
     def _split(self, points):
-        self._check(points)
+        self._check(points, self.net[0].weight)
         first, second = points.split(self.sizes, -1)
         return (second, first) if self.flip else (first, second)
 
@@ -133,11 +131,11 @@ class Scaling(_Layer):
         self.log_scale = nn.Parameter(torch.zeros(dim))
 
     def forward(self, z):
-        self._check(z)
+        self._check(z, self.log_scale)
         return z * torch.exp(self.log_scale), self.log_scale.sum().expand(len(z))
 
     def inverse(self, x):
-        self._check(x)
+        self._check(x, self.log_scale)
         return x * torch.exp(-self.log_scale), -self.log_scale.sum().expand(len(x))
 
 
@@ -146,13 +144,15 @@ class Flow(_Layer):
 
     def __init__(self, layers, dim):
         super().__init__(dim)
+        if len(layers) == 0:
+            raise ValueError("expected at least one layer, got none")
         wrong = [f"layer {i} has dim {layer.dim}" for i, layer in enumerate(layers) if layer.dim != dim]
         if wrong:
             raise ValueError(f"expected layers of dim {dim}, got: {', '.join(wrong)}")
         self.layers = nn.ModuleList(layers)
 
     def forward(self, z):
-        self._check(z)
+        self._check(z, next(self.parameters()))
         log_det = z.new_zeros(len(z))
         for layer in self.layers:
             z, step = layer(z)
@@ -160,7 +160,7 @@ class Flow(_Layer):
         return z, log_det
 
     def inverse(self, x):
-        self._check(x)
+        self._check(x, next(self.parameters()))
         log_det = x.new_zeros(len(x))
         for layer in reversed(self.layers):
             x, step = layer.inverse(x)
@@ -169,7 +169,7 @@ class Flow(_Layer):
 
     def sample(self, n, *, generator=None):
         """Draw n points, ``(n, dim)``, differentiable in the parameters."""
-        like = next(self.parameters())
+        n, like = whole("n", n, 0), next(self.parameters())
         return self(torch.randn(n, self.dim, generator=generator, dtype=like.dtype, device=like.device))[0]
 
     def log_prob(self, x):

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import torch
 
+from dgm_helpers.probability.arguments import whole
 from dgm_helpers.training.cuda_graphs import Replayed
+from dgm_helpers.training.speed import reason, took
 
 UNROLLED = 64  # leapfrog steps, about, in one call of the compiled function: more run faster and compile longer
 
@@ -80,15 +82,20 @@ def _block(log_density, step_size, num_steps, position, log_p, momenta, log_u):
 
 
 def _compiled(function):
-    """``torch.compile(function)``; after a failure, for want of a C++ compiler say, the function as it is."""
+    """``torch.compile(function)``; after a failure, for want of a C++ compiler say, the function, with a warning."""
     ways = [torch.compile(function, dynamic=False)]
 
     def call(*arguments):
         if ways:
             try:
-                return ways[0](*arguments)
-            except Exception:  # one of the density itself comes again below
+                result = ways[0](*arguments)
+                took("compilation")
+                return result
+            except Exception as error:
                 ways.clear()
+                result = function(*arguments)  # an error of the density itself comes again here
+                took("compilation", reason(error), instead="sampling without compilation")
+                return result
         return function(*arguments)
 
     return call
@@ -100,8 +107,7 @@ def _check(log_density, start, step_size, **counts):
         came = f"{tuple(start.shape)} of {start.dtype}" if isinstance(start, torch.Tensor) else type(start).__name__
         raise ValueError(f"expected start of shape (C, D), C chains of dimension D >= 1 in floating point, got {came}")
     for name, (value, smallest) in counts.items():
-        if not isinstance(value, int) or value < smallest:
-            raise ValueError(f"expected a whole number {name} >= {smallest}, got {value!r}")
+        whole(name, value, smallest)
     if not ((step_size > 0) & step_size.isfinite()).all():
         raise ValueError(f"expected a finite step_size > 0, got {step_size.tolist()}")
     try:
@@ -145,6 +151,7 @@ def sample_hmc(
     counts = {"num_steps": (num_steps, 1), "num_samples": (num_samples, 1), "num_warmup": (num_warmup, 0)}
     log_p = _check(log_density, start, step_size, **counts)
     C, D = start.shape
+    num_steps, num_samples, num_warmup = (int(value) for value, _ in counts.values())
     position = start.detach().T.contiguous().T
     advance = functools.partial(_compiled(_block) if compile else _block, log_density, step_size, num_steps)
     advance = Replayed(advance) if step_size.is_cuda else advance

@@ -30,11 +30,11 @@ def tensors(*, floating=False, **named):
         raise ValueError(f"expected tensors on one device, got {came}")
 
 
-def rows(x, size, like, what="points"):
-    """Raise unless x, ``(..., size)``, can go through a network whose parameter is ``like``."""
+def rows(x, size, like, what="points", *, batch=False):
+    """Raise unless x, ``(..., size)`` or a batch ``(B, size)``, fits a network whose parameter is ``like``."""
     tensors(**{what: x})
-    if x.ndim == 0 or x.shape[-1] != size:
-        raise ValueError(f"expected {what} of shape (..., {size}), got {tuple(x.shape)}")
+    if x.ndim == 0 or x.shape[-1] != size or (batch and x.ndim != 2):
+        raise ValueError(f"expected {what} of shape ({'B' if batch else '...'}, {size}), got {tuple(x.shape)}")
     if x.device.type != like.device.type:
         raise ValueError(f"expected {what} on the model's device {like.device}, got {x.device}")
     if x.dtype != like.dtype and not torch.is_autocast_enabled(like.device.type):

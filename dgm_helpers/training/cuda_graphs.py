@@ -6,6 +6,8 @@ import warnings
 
 import torch
 
+from dgm_helpers.training.speed import reason, took
+
 ORDINARY = 3  # calls before one is recorded: in them the libraries choose their ways and make room
 
 
@@ -94,7 +96,8 @@ class Replayed:
     """``function(*inputs)`` on a GPU, replayed from a recording after a few ordinary calls.
 
     Small models and densities are dozens of short kernels, and launching them takes longer than running them. A
-    function that cannot be recorded, for one because it reads a number back from the GPU, stays as it is.
+    function that cannot be recorded, for one because it reads a number back from the GPU, stays as it is, with a
+    warning; ``speed.ways()["CUDA graph"]`` says which.
     """
 
     def __init__(self, function, generator=None):
@@ -108,15 +111,21 @@ class Replayed:
         if self.done < ORDINARY:
             self.done += 1
             result, waits = watched(self.function, inputs, self.stream)
-            self.possible = not (waits and self.done == ORDINARY)  # the first ones may wait for a library to get ready
+            if waits and self.done == ORDINARY:  # the first ones may wait for a library to get ready
+                self._stays("it makes Python wait for the GPU")
             return result
         if self.recording is None:
             try:
                 self.recording = Recording(self.function, inputs, self.stream, self.generator)
-            except RuntimeError:
-                self.possible = False
+                took("CUDA graph")
+            except RuntimeError as error:
+                self._stays(reason(error))
                 return self.function(*inputs)
         return self.recording(*inputs)
+
+    def _stays(self, why_not):
+        self.possible = False
+        took("CUDA graph", why_not, instead="not recorded as a CUDA graph, so slower")
 
 
 class ReplayedStep:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
+from dgm_helpers.probability.arguments import whole
 from dgm_helpers.training.cuda_graphs import ReplayedStep
 from dgm_helpers.training.device import device_name
 from dgm_helpers.training.speed import compiled_parts, usable_precision
@@ -80,10 +81,25 @@ def _gradient_step(model, loss, optimizer, batch_size, generator, precision, com
         full = compiled() if len(batch) == batch_size else contextlib.nullcontext()
         with full, torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32):
             value = loss(model, batch, generator)
+        if not (isinstance(value, torch.Tensor) and value.ndim == 0 and value.requires_grad):
+            came = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise TypeError(f"expected loss to return a scalar tensor with a gradient, got {came}")
         value.backward()
         return value.detach()
 
     return ReplayedStep(step, model.parameters(), batch_size, generator) if like.is_cuda else step
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Dropout off, batch statistics fixed; afterwards every part of the model is in the mode that it was in."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def train_loop(num_epochs, epoch, step, update, watch, history, record):
@@ -121,15 +137,18 @@ def fit(
     compile: run the model's parts through torch.compile, for full batches; it takes up to a minute at the first step.
     On a GPU the step is recorded as a CUDA graph where that is possible, with the same result: the loss may then depend
     on its arguments only, as its Python code runs a few times; at the end the parameters are left without gradients.
-    evaluate: ``evaluate(model) -> dict of numbers``, called without gradients after each epoch in ``evaluate_at`` (0 is
-    before training). progress: a bar with the running mean of the loss, a line for each evaluation, one at the end.
-    stop_after: end after so many of the epochs, on the whole run's schedule. Ctrl-C stops early and
-    keeps the history, with ``interrupted`` set.
+    evaluate: ``evaluate(model) -> dict of numbers``, called without gradients and in eval mode after each epoch in
+    ``evaluate_at`` (0 is before training). progress: a bar with the running mean of the loss, a line for each
+    evaluation, one at the end. stop_after: end after so many of the epochs, on the whole run's schedule. Ctrl-C stops
+    early and keeps the history, with ``interrupted`` set.
     Raises FloatingPointError, which names the step, at a loss that is not finite; the model keeps its last good
     parameters. Raises ValueError for empty data, impossible settings, or data on another device.
     """
-    like = next(model.parameters())
-    steps = _steps(data, epochs, batch_size, like.device)
+    like = next((p for p in model.parameters() if p.requires_grad), None)
+    if like is None:
+        raise ValueError("expected a model with parameters that require a gradient, got none")
+    epochs, batch_size = whole("epochs", epochs, 0), whole("batch_size", batch_size, 1)
+    steps = _steps(data, batch_size, generator, like.device)
     last = epochs if stop_after is None else min(stop_after, epochs)
     optimizer = optimizer([p for p in model.parameters() if p.requires_grad], lr=lr)
     scheduler = schedule(optimizer, max(1, epochs * steps)) if schedule is not None else None
@@ -148,7 +167,7 @@ def fit(
 
     def record(n):
         if evaluate is not None and n in evaluate_at:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(model):
                 history.records.append({"epoch": n, **bar.evaluate(n, evaluate, model)})
 
     try:
@@ -167,13 +186,16 @@ def fit(
     return history
 
 
-def _steps(data, epochs, batch_size, device):
-    """Batches in an epoch. Raises ValueError for what cannot be trained on."""
-    size = data.steps if isinstance(data, Draws) else len(data)
-    if size == 0 or batch_size < 1 or epochs < 0:
-        raise ValueError(f"expected data, batch_size >= 1 and epochs >= 0, got {size} rows, {batch_size=}, {epochs=}")
+def _steps(data, batch_size, generator, device):
+    """Batches in an epoch. Raises ValueError or TypeError for what cannot be trained on."""
+    if generator is not None and generator.device.type != device.type:
+        raise ValueError(f"expected a generator of the model's device {device}, got one of {generator.device}")
     if isinstance(data, Draws):
-        return size
+        return whole("steps", data.steps, 1)
+    if not isinstance(data, torch.Tensor):
+        raise TypeError(f"expected data as a tensor or Draws, got {type(data).__module__}.{type(data).__name__}")
+    if data.ndim == 0 or len(data) == 0:
+        raise ValueError(f"expected data of shape (N, ...) with N >= 1, got {tuple(data.shape)}")
     if data.device != device:
         raise ValueError(f"expected data on the model's device {device}, got data on {data.device}")
-    return math.ceil(size / batch_size)
+    return math.ceil(len(data) / batch_size)

@@ -1,5 +1,6 @@
 """A training with everything that fixes it: its stored result is loaded if it is of this very run."""
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -46,10 +47,17 @@ class Run:
         self.store, self.evaluate, self.options = store, evaluate, options
         self.device = torch.device(device or getattr(data, "device", "cpu"))
 
+    @contextlib.contextmanager
+    def _seeded(self, device="cpu"):
+        """The seed for what takes no generator, such as dropout; afterwards the caller's random numbers go on."""
+        card = torch.device(device).type == "cuda"
+        with torch.random.fork_rng(devices=[device] if card else []):
+            (torch if card else torch.default_generator).manual_seed(self.seed)
+            yield
+
     def new_model(self):
         """The model before training, on the CPU."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with self._seeded():
             return self.build()
 
     def start(self, epochs=None, *, evaluate=None, progress=False):
@@ -57,10 +65,11 @@ class Run:
         model = self.new_model().to(self.device)
         generator = torch.Generator(self.device).manual_seed(self.seed)
         options = self.options | {"stop_after": epochs, "evaluate": evaluate, "progress": progress}
-        return Trained(model, fit(model, self.loss, self.data, generator=generator, **options))
+        with self._seeded(self.device):
+            return Trained(model, fit(model, self.loss, self.data, generator=generator, **options))
 
     def load(self, *, train=False, progress=True):
-        """The trained model, without gradients, and its history: Trained.
+        """The trained model, without gradients and in eval mode, and its history: Trained.
 
         train: train here, whatever is stored; nothing is stored then. Raises as ``stored``, and ValueError for a file
         that is damaged or of another model.
@@ -113,7 +122,8 @@ class Run:
         else:
             settings |= {"data": digest_once(self.data)}
         model = self.new_model()
-        loss = self._first_loss(model)
+        with self._seeded():
+            loss = self._first_loss(model)
         loss.backward()
         squares = [p.grad.double().square().sum() for p in model.parameters() if p.grad is not None]
         fresh = {"loss": float(loss.detach()), "gradient norm": float(sum(squares)) ** 0.5}
@@ -157,4 +167,4 @@ class Run:
         if came != expected:  # before anything is copied: nothing half-loaded
             raise ValueError(f"{self.name} is stored for another model: expected {expected}, got {came}")
         model.load_state_dict(tensors, strict=False)
-        return model.requires_grad_(False).to(device or self.device)
+        return model.requires_grad_(False).eval().to(device or self.device)

@@ -1,4 +1,4 @@
-"""What makes ``fit`` faster where the machine can do it: another precision, compiled parts. Else nothing changes."""
+"""What makes ``fit`` faster where the machine can do it: another precision, compiled parts. Else it says so."""
 
 import contextlib
 import functools
@@ -7,7 +7,28 @@ import warnings
 
 import torch
 
+_ways = {}  # see ``ways``
 TOO_SLOW = 5  # a precision that multiplies matrices this many times slower than float32 is emulated
+
+
+def ways():
+    """Which way ran: of each fast way, for the call that last asked for it, "" if it ran and else why it did not.
+
+    The keys, so far as they were asked for: "precision", "compilation" and "CUDA graph".
+    """
+    return dict(_ways)
+
+
+def took(way, why_not="", *, instead=""):
+    """Note whether a fast way ran. If not, warn of what runs ``instead``; Python shows the same warning once."""
+    _ways[way] = why_not
+    if why_not:
+        warnings.warn(f"{instead}: {why_not}", stacklevel=2)
+
+
+def reason(error):
+    """An error in one line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 @functools.cache
@@ -28,11 +49,13 @@ def slowdown(precision, device):
 
 def usable_precision(precision, device):
     """``precision``, or float32 with a warning where the device has no units for it: a training would take hours."""
-    if precision != torch.float32 and (times := slowdown(precision, device)) > TOO_SLOW:
-        warnings.warn(
-            f"training in float32: {precision} is {times:.0f} times slower on this {device.type}", stacklevel=3
-        )
+    if precision == torch.float32:
+        return precision
+    if (times := slowdown(precision, device)) > TOO_SLOW:
+        why_not = f"{precision} is {times:.0f} times slower on this {device.type}"
+        took("precision", why_not, instead="training in float32")
         return torch.float32
+    took("precision")
     return precision
 
 
@@ -45,11 +68,13 @@ def compiled_parts(model, device):
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
     except Exception as error:  # what a missing compiler raises depends on the backend and on torch's version
-        reason = (str(error).strip().splitlines() or [""])[0]
-        warnings.warn(f"training without compilation: {type(error).__name__}: {reason}", stacklevel=3)
+        took("compilation", reason(error), instead="training without compilation")
         return contextlib.nullcontext
+    took("compilation")
     parts = list(model.children()) or [model]
     forwards = [torch.compile(part.forward, dynamic=False) for part in parts]
+
+    own = [vars(part).get("forward") for part in parts]  # where a caller has set one
 
     @contextlib.contextmanager
     def compiled():
@@ -58,7 +83,9 @@ def compiled_parts(model, device):
         try:
             yield
         finally:
-            for part in parts:
+            for part, forward in zip(parts, own, strict=True):
                 del part.forward
+                if forward is not None:
+                    part.forward = forward
 
     return compiled

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_normal, sample_normal
 
 
@@ -23,10 +24,11 @@ class Gradient(NamedTuple):
 
 
 def _draws(mu, log_var, shape, generator):
+    tensors(floating=True, mu=mu, log_var=log_var)
     if mu.ndim != 1 or mu.shape != log_var.shape:
         raise ValueError(f"expected mu and log_var of one shape (D,), got {tuple(mu.shape)} and {tuple(log_var.shape)}")
     mu, log_var = mu.detach(), log_var.detach()
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    shape = tuple(whole("shape", n, 1) for n in (shape if isinstance(shape, (list, tuple)) else [shape]))
     z = sample_normal(mu.expand(*shape, *mu.shape), log_var, generator=generator)
     return mu, log_var, z
 

@@ -4,10 +4,12 @@ import itertools
 
 from torch import nn
 
+from dgm_helpers.probability.arguments import rows, whole
+
 
 def mlp(widths, activation=nn.ReLU):
     """Linear layers of these widths, input and output included, with an activation between them."""
-    layers = []
+    layers, widths = [], [whole("width", n, 1) for n in widths]
     for i, (a, b) in enumerate(itertools.pairwise(widths)):
         layers += [activation(), nn.Linear(a, b)] if i else [nn.Linear(a, b)]
     return nn.Sequential(*layers)
@@ -15,7 +17,7 @@ def mlp(widths, activation=nn.ReLU):
 
 def widths(hidden):
     """Of the hidden layers, as a list: hidden is such a list, or the width of the only one."""
-    return [hidden] if isinstance(hidden, int) else list(hidden)
+    return [whole("hidden", n, 1) for n in (hidden if isinstance(hidden, (list, tuple)) else [hidden])]
 
 
 class MLPEncoder(nn.Module):
@@ -29,6 +31,7 @@ class MLPEncoder(nn.Module):
         self.body = mlp([data_dim, *widths(hidden), 2 * latent_dim], activation)
 
     def forward(self, x):
+        rows(x, self.body[0].in_features, self.body[0].weight, "images")
         return self.body(x).chunk(2, dim=-1)
 
 
@@ -43,4 +46,5 @@ class MLPDecoder(nn.Module):
         self.body = mlp([latent_dim, *widths(hidden), data_dim], activation)
 
     def forward(self, z):
+        rows(z, self.body[0].in_features, self.body[0].weight, "latent points")
         return self.body(z)

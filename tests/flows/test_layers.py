@@ -250,7 +250,7 @@ def test_points_of_another_shape_are_refused(make, shape):
 @pytest.mark.parametrize("dim", [1, 0, -2, 2.0, "2"])
 @pytest.mark.parametrize("layer", [Planar, AdditiveCoupling, AffineCoupling, Scaling, lambda dim: Flow([], dim)])
 def test_bad_dimensions_are_refused(layer, dim):
-    with pytest.raises(ValueError, match="expected dim to be an integer of at least 2, got"):
+    with pytest.raises(ValueError, match="expected a whole number dim >= 2, got"):
         layer(dim)
 
 

@@ -3,11 +3,13 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
 from dgm_helpers.mcmc import hmc
 from dgm_helpers.mcmc.hmc import hmc_step, leapfrog, sample_hmc
+from dgm_helpers.training import speed
 
 
 def gaussian(q):
@@ -303,6 +305,14 @@ def test_bad_input_is_named(changes, words):
         sample_hmc(arguments.pop("log_density"), arguments.pop("start"), **arguments)
 
 
+def test_a_whole_number_of_any_kind_will_do():
+    expected = sample_hmc(bent, torch.zeros(3, 2), step_size=0.1, num_steps=2, num_samples=3, generator=seeded(1))
+    for kind in (np.int64, np.uint8, torch.tensor):
+        counts = {"num_steps": kind(2), "num_samples": kind(3), "num_warmup": kind(0)}
+        result = sample_hmc(bent, torch.zeros(3, 2), step_size=0.1, generator=seeded(1), **counts)
+        assert torch.equal(result.samples, expected.samples)
+
+
 # The compiler
 
 
@@ -321,11 +331,15 @@ def test_without_a_compiler_it_still_runs(monkeypatch):
     monkeypatch.setattr(hmc, "UNROLLED", 4)  # several blocks
     expected = run_compiled(num_samples=20)
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: no_compiler)
-    result = run_compiled(num_samples=20, compile=True)
+    with pytest.warns(UserWarning, match="sampling without compilation: InvalidCxxCompiler") as caught:
+        result = run_compiled(num_samples=20, compile=True)
+    assert len(caught) == 1
+    assert speed.ways()["compilation"].startswith("InvalidCxxCompiler")
     assert torch.equal(result.samples, expected.samples)
     assert len(calls) == 1  # not once more for every block
 
 
+@pytest.mark.filterwarnings("error")  # no word of the compiler
 def test_an_error_of_the_density_comes_through(monkeypatch):
     def bad(q):
         if q.abs().max() > 0:
@@ -339,6 +353,11 @@ def test_an_error_of_the_density_comes_through(monkeypatch):
 
 def test_compiled_equals_eager(monkeypatch):
     monkeypatch.setattr(hmc, "UNROLLED", 2)
-    expected, result = run_compiled(num_steps=2), run_compiled(num_steps=2, compile=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected, result = run_compiled(num_steps=2), run_compiled(num_steps=2, compile=True)
+    if why_not := speed.ways()["compilation"]:
+        assert "Compiler" in why_not
+        pytest.skip(f"no compiler here: {why_not}")
     torch.testing.assert_close(result.samples, expected.samples, rtol=0, atol=1e-10)
     assert torch.equal(result.accept_rate, expected.accept_rate)

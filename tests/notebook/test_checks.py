@@ -39,6 +39,9 @@ def test_a_claim_that_does_not_hold_is_raised(capsys, holds):
         (None, "NoneType"),
         (lambda: True, "function"),
         ((True, "and a message"), "tuple"),
+        ((x for x in [True]), "generator"),
+        ([False] * 2, "list"),
+        ("False", "str"),
     ],
 )
 def test_what_is_not_one_truth_value_is_named(no_claim, named, capsys):

@@ -19,6 +19,15 @@ def test_an_estimate_against_the_formula():
     assert tuple(Estimate.of(np.array([[1.0, 2.0], [3.0, 6.0]]))) == pytest.approx((mean, error))
 
 
+def test_an_estimate_takes_pythons_numbers_in_full_and_any_kind():
+    assert tuple(Estimate.of([1e8 + 1, 1e8 + 2, 1e8 + 3])) == pytest.approx((1e8 + 2, 3**-0.5))
+    for ints in ([1, 2, 3], np.array([1, 2, 3]), torch.tensor([1, 2, 3])):
+        assert tuple(Estimate.of(ints)) == pytest.approx((2, 3**-0.5))
+    assert tuple(Estimate.of([True, False])) == pytest.approx((0.5, 0.5))
+    single = torch.tensor([1.0, 2.0, 3.0]) + 1e5
+    assert Estimate.of(single).error == pytest.approx(3**-0.5)
+
+
 def test_one_value_has_no_error():
     with pytest.raises(ValueError, match=r"at least two values, got \(1,\)"):
         Estimate.of(torch.tensor([1.0]))

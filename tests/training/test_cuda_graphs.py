@@ -19,6 +19,7 @@ from dgm_helpers.mcmc import hmc
 from dgm_helpers.mcmc.hmc import sample_hmc
 from dgm_helpers.probability.densities import log_normal
 from dgm_helpers.training import cuda_graphs as recording
+from dgm_helpers.training import speed
 from dgm_helpers.training.cuda_graphs import ORDINARY, ReplayedStep
 from dgm_helpers.training.fit import fit, one_cycle
 from dgm_helpers.vae.convolutional import ConvDecoder, ConvEncoder
@@ -70,11 +71,17 @@ def replayed(model, batch_size=4):
     return ReplayedStep(step, model.parameters(), batch_size, None), seen
 
 
+def repeat(step, times):
+    for _ in range(times):
+        step(torch.ones(4, 2))
+
+
 def test_full_batches_are_replayed_after_the_ordinary_steps_and_others_never(pretend):
     step, _ = replayed(nn.Linear(2, 1))
     for size in (4, 4, 3, 4, 4, 3, 4, 4):
         step(torch.ones(size, 2))
     assert pretend == {"watched": ORDINARY, "recorded": 1, "replayed": 6 - ORDINARY}
+    assert speed.ways()["CUDA graph"] == ""
 
 
 def test_after_a_short_batch_the_recorded_gradients_are_the_parameters_again(pretend):
@@ -102,8 +109,10 @@ def test_frozen_parameters_are_left_out(pretend):
 def test_a_step_that_waits_is_never_recorded(pretend, monkeypatch):
     monkeypatch.setattr(recording, "watched", lambda f, inputs, stream: (f(*inputs), True))
     step, seen = replayed(nn.Linear(2, 1))
-    for _ in range(ORDINARY + 3):
-        step(torch.ones(4, 2))
+    with pytest.warns(UserWarning, match="not recorded as a CUDA graph, so slower: it makes Python wait") as caught:
+        repeat(step, ORDINARY + 3)
+    assert len(caught) == 1
+    assert speed.ways()["CUDA graph"] == "it makes Python wait for the GPU"
     assert pretend["recorded"] == 0
     assert len(seen) == ORDINARY + 3  # and none is run twice
 
@@ -123,8 +132,10 @@ def test_a_recording_that_fails_leaves_an_ordinary_step(pretend, monkeypatch):
 
     monkeypatch.setattr(recording, "Recording", fails)
     step, seen = replayed(nn.Linear(2, 1))
-    for _ in range(ORDINARY + 3):
-        step(torch.ones(4, 2))
+    with pytest.warns(UserWarning, match="not recorded .*: RuntimeError: operation not permitted") as caught:
+        repeat(step, ORDINARY + 3)
+    assert len(caught) == 1
+    assert speed.ways()["CUDA graph"].startswith("RuntimeError: operation")
     assert len(seen) == ORDINARY + 3
 
 
@@ -275,6 +286,7 @@ def test_a_recorded_run_is_the_ordinary_run(case, monkeypatch):
     make, loss, shape, options = CASES[case]
     models = make(), make()
     recorded, calls = run(models[0], loss, grey(*shape), **options)
+    assert speed.ways()["CUDA graph"] == ""
     plain, plain_calls = run(models[1], loss, grey(*shape), monkeypatch, **options)
     steps = 4 * math.ceil(shape[0] / 32)
     assert plain_calls == steps
@@ -323,9 +335,10 @@ def test_a_loss_that_waits_for_the_gpu_trains_all_the_same(wait, monkeypatch):
         return value
 
     models = small_vae(), small_vae()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # silently
+    with pytest.warns(UserWarning, match="not recorded as a CUDA graph") as caught:
         history, calls = run(models[0], waits, grey(200, 20))
+    assert len(caught) == 1
+    assert speed.ways()["CUDA graph"]
     plain, plain_calls = run(models[1], waits, grey(200, 20), monkeypatch)
     assert calls in (plain_calls, plain_calls + 1)
     torch.testing.assert_close(torch.tensor(history.loss), torch.tensor(plain.loss), rtol=1e-4, atol=1e-4)
@@ -379,7 +392,10 @@ def test_hmc_on_a_gpu_recorded_and_not(target, compile, monkeypatch):
             compile=compile,
         )
 
-    result = draw()
+    waits = target is waits_for_the_gpu
+    with pytest.warns(UserWarning, match="not recorded") if waits else contextlib.nullcontext():
+        result = draw()
+    assert bool(speed.ways()["CUDA graph"]) == waits
     last = result.samples[:, -1]
     assert (last.mean(0).abs() < 5 / 64).all()
     assert ((last.var(0) - 1).abs() < 5 * math.sqrt(2) / 64).all()

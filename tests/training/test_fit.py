@@ -1,5 +1,6 @@
 """The training loop: what it minimises, what it records, and how it fails."""
 
+import copy
 import itertools
 import re
 import time
@@ -162,10 +163,85 @@ def test_without_progress_nothing_is_shown(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("options", [{"data": DATA[:0]}, {"batch_size": 0}, {"epochs": -1}])
-def test_impossible_settings_are_refused(options):
-    with pytest.raises(ValueError, match="expected data, batch_size >= 1 and epochs >= 0"):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"data": DATA[:0]}, r"shape \(N, ...\) with N >= 1, got \(0,\)"),
+        ({"batch_size": 0}, "a whole number batch_size >= 1, got 0"),
+        ({"epochs": -1}, "a whole number epochs >= 0, got -1"),
+        ({"epochs": 2.5}, "a whole number epochs >= 0, got 2.5"),
+        ({"data": Draws(lambda n, generator, like: torch.zeros(n), 0)}, "a whole number steps >= 1, got 0"),
+    ],
+)
+def test_impossible_settings_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
         run(Mean(), **options)
+
+
+def test_what_is_no_data_is_named():
+    for data, came in ((DATA.numpy(), "numpy.ndarray"), (DATA.tolist(), "builtins.list")):
+        with pytest.raises(TypeError, match=f"expected data as a tensor or Draws, got {came}"):
+            run(Mean(), data=data)
+
+
+@pytest.mark.parametrize(
+    ("loss", "came"),
+    [
+        (lambda m, x, g: (m.value - x).square(), r"got \(4,\)"),
+        (lambda m, x, g: 1.0, "got float"),
+        (lambda m, x, g: x.mean(), r"got \(\)"),
+    ],
+)
+def test_what_is_no_loss_is_named(loss, came):
+    with pytest.raises(TypeError, match=f"expected loss to return a scalar tensor with a gradient, {came}"):
+        run(Mean(), loss)
+
+
+def test_a_model_with_nothing_to_train_is_refused():
+    frozen = Mean().requires_grad_(False)
+    for model in (frozen, nn.Tanh()):
+        with pytest.raises(ValueError, match="parameters that require a gradient, got none"):
+            run(model)
+
+
+class Modes(nn.Module):
+    """Dropout, batch statistics, and a part that its owner keeps in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
+        self.kept = nn.Sequential(nn.BatchNorm1d(1)).eval()
+
+    def forward(self, x):
+        return self.kept(self.body(x))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluation_is_in_eval_mode_and_training_goes_on_as_it_was(fails):
+    model, seen = Modes(), []
+    x = DATA.unsqueeze(1)
+
+    def evaluate(model):
+        before = copy.deepcopy(model.state_dict())
+        assert torch.equal(model(x), model(x))  # no dropout
+        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())  # no batch statistics
+        if fails:
+            raise ArithmeticError
+        return {"loss": float(model(x).square().mean())}
+
+    def loss(model, batch, generator):
+        seen.append((model.training, model.body[1].training, model.kept.training, model.kept[0].training))
+        return model(batch).square().mean()
+
+    if fails:
+        with pytest.raises(ArithmeticError):
+            run(model, loss, x, epochs=1, evaluate=evaluate, evaluate_at=[0])
+    else:
+        run(model, loss, x, epochs=2, batch_size=5, evaluate=evaluate, evaluate_at=[0, 1, 2])
+        assert set(seen) == {(True, True, False, False)}
+    assert model.training
+    assert model.body[2].training
+    assert not model.kept[0].training
 
 
 def test_data_on_another_device_is_refused():
@@ -245,9 +321,17 @@ def test_the_precision_of_products_is_set_for_the_training_alone():
         return squares(model, batch, generator)
 
     before = torch.get_float32_matmul_precision()
-    run(Mean(), watch, epochs=1, matmul="high")
+    try:
+        for own in ("medium", "highest"):  # the caller's
+            torch.set_float32_matmul_precision(own)
+            run(Mean(), watch, epochs=1, matmul="high")
+            assert torch.get_float32_matmul_precision() == own
+            with pytest.raises(TypeError, match="scalar"):
+                run(Mean(), lambda m, x, g: None, epochs=1, matmul="high")
+            assert torch.get_float32_matmul_precision() == own
+    finally:
+        torch.set_float32_matmul_precision(before)
     assert seen == {"high"}
-    assert torch.get_float32_matmul_precision() == before
 
 
 def test_frozen_parameters_stay():

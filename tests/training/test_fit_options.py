@@ -83,6 +83,10 @@ def test_an_emulated_precision_trains_in_float32_and_says_so(monkeypatch):
     with pytest.warns(UserWarning, match=r"float32: torch.bfloat16 is 60 times slower on this cpu"):
         emulated, _ = run(epochs=2, precision=torch.bfloat16)
     assert torch.equal(emulated.weight, run(epochs=2)[0].weight)
+    assert speed.ways()["precision"] == "torch.bfloat16 is 60 times slower on this cpu"
+    monkeypatch.setattr(speed, "slowdown", lambda precision, device: 1.0)
+    run(epochs=1, precision=torch.bfloat16)
+    assert speed.ways()["precision"] == ""
 
 
 def test_slowdown_is_a_measured_ratio():
@@ -122,8 +126,9 @@ def test_a_compiled_run_is_the_plain_run():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         compiled, history = run_parts(compile=True)
-    if any("without compilation" in str(w.message) for w in caught):
-        pytest.skip("no compiler here")
+    if speed.ways()["compilation"]:
+        assert any("without compilation" in str(w.message) for w in caught)
+        pytest.skip("no compiler here: " + speed.ways()["compilation"])
     torch.testing.assert_close(torch.tensor(history.loss), torch.tensor(expected.loss))
     assert repr(compiled) == repr(plain)  # part of the fingerprint of stored weights
     assert list(compiled.state_dict()) == list(plain.state_dict())
@@ -173,6 +178,14 @@ def test_the_model_is_put_back_after_an_error(pretend):
     assert "forward" not in vars(model.part)
 
 
+def test_a_forward_of_the_callers_own_is_put_back(pretend):
+    model = Parts()
+    own = model.part.forward = lambda x: nn.Sequential.forward(model.part, x)
+    fit(model, quadratic, torch.zeros(20, 2), epochs=1, batch_size=10, compile=True, progress=False)
+    assert pretend == [8, 10, 10]
+    assert model.part.forward is own
+
+
 def test_a_model_without_parts_is_compiled_whole(pretend):
     fit(nn.Linear(2, 1), quadratic, torch.zeros(20, 2), epochs=1, batch_size=10, compile=True, progress=False)
     assert pretend == [8, 10, 10]
@@ -187,3 +200,15 @@ def test_without_a_compiler_it_warns_and_trains(monkeypatch):
     with pytest.warns(UserWarning, match=r"training without compilation: RuntimeError: no C\+\+ compiler$"):
         _, history = run_parts(compile=True)
     assert history.loss == expected.loss
+    assert speed.ways()["compilation"] == "RuntimeError: no C++ compiler"
+
+
+def test_a_fallback_is_shown_once(monkeypatch):
+    """By Python's own filter: in one place, the same words once."""
+    monkeypatch.setattr(speed, "slowdown", lambda precision, device: 60.0)
+    monkeypatch.setattr(speed, "__warningregistry__", {}, raising=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            run(epochs=1, precision=torch.bfloat16)
+    assert len(caught) == 1

@@ -55,8 +55,8 @@ def a_vae(**changes):
     return Run("toy", **(settings | changes))
 
 
-def a_made(order=None):
-    return Run("toy", model=lambda: MADE(6, [8], order=order), loss=nll, data=BITS, seed=0, epochs=2, batch_size=20)
+def a_made(**options):
+    return Run("toy", model=lambda: MADE(6, [8], **options), loss=nll, data=BITS, seed=0, epochs=2, batch_size=20)
 
 
 def a_flow(flip=False):
@@ -112,6 +112,8 @@ CHANGES = {
     "precision": (a_vae, lambda: a_vae(precision=torch.bfloat16), "settings precision"),
     "stored precision": (a_vae, lambda: a_vae(store=torch.float16), "settings store"),
     "mask order": (a_made, lambda: a_made(order=[5, 4, 3, 2, 1, 0]), "loss"),
+    "mask degrees": (a_made, lambda: a_made(degrees=[torch.arange(8) // 2 + 1]), "gradient norm"),
+    "connections that skip": (a_made, lambda: a_made(direct=True), "loss"),
     "flip": (a_flow, lambda: a_flow(flip=True), "loss"),
 }
 
@@ -281,6 +283,36 @@ def test_frozen_parts_are_built_and_not_stored(store, folders):
     assert all(name.startswith("encoder.") for name in load_file(folders / "weights" / "toy.safetensors"))
     assert equal(model.decoder, before)
     assert frozen_decoder is before
+
+
+def with_dropout():
+    encoder = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 6))
+
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = encoder
+
+        def forward(self, x):
+            return self.body(x).chunk(2, -1)
+
+    return VAE(Halves(), decoder, 2)
+
+
+def test_dropout_follows_the_seed_and_a_loaded_model_has_none(store):
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    history = store(a_vae(model=with_dropout)).history
+    torch.manual_seed(8)  # whatever the caller has drawn
+    model, same = a_vae(model=with_dropout).load()
+    assert same == history
+    assert a_vae(model=with_dropout).start(epochs=1).history.loss == history.loss[:1]
+    assert not any(part.training for part in model.modules())
+    assert torch.equal(model.encoder(BITS)[0], model.encoder(BITS)[0])
+    torch.manual_seed(7)
+    a_vae(model=with_dropout).start()
+    assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers go on
 
 
 def test_a_history_alone(store, folders):
