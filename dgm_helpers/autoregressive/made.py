@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dgm_helpers.probability.arguments import rows
+from dgm_helpers.probability.arguments import rows as check_rows
+from dgm_helpers.probability.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_bernoulli, sample_bernoulli
 
 
@@ -23,6 +24,9 @@ def made_masks(degrees):
     degrees: list of 1-D integer tensors, :math:`m^0, m^1, ..., m^L`. Returns the list of the L + 1 masks, and the
     direct one. Germain et al. (2015), section 4.
     """
+    if len(degrees) == 0:
+        raise ValueError("expected the degrees of the inputs and of every hidden layer, got none")
+    tensors(**{f"degrees[{i}]": m for i, m in enumerate(degrees)})
     inputs = degrees[0]
     hidden = [later[:, None] >= earlier for earlier, later in pairwise(degrees)]
     output = inputs[:, None] > degrees[-1]
@@ -35,6 +39,7 @@ def hidden_degrees(dim, hidden, *, generator=None):
 
     Even spreading reaches every degree as soon as a layer has dim - 1 units. Returns a list of 1-D tensors.
     """
+    dim, hidden = whole("dim", dim, 1), [whole("width", width, 1) for width in hidden]
     top = max(dim - 1, 1)  # one bit alone has no useful degree: its output sees nothing
     if generator is None:
         return [1 + torch.arange(width) * top // width for width in hidden]
@@ -45,6 +50,9 @@ class MaskedLinear(nn.Linear):
     """A linear layer whose weight is multiplied by a fixed mask (out, in): (..., in) -> (..., out)."""
 
     def __init__(self, mask, bias=True):
+        tensors(mask=mask)
+        if mask.ndim != 2:
+            raise ValueError(f"expected a mask (out, in), got {tuple(mask.shape)}")
         super().__init__(mask.shape[1], mask.shape[0], bias=bias)
         self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
 
@@ -66,7 +74,8 @@ class MADE(nn.Module):
 
     def __init__(self, dim, hidden, *, order=None, degrees=None, direct=False, generator=None):
         super().__init__()
-        order = torch.arange(dim) if order is None else torch.as_tensor(order)
+        dim = whole("dim", dim, 1)
+        order = torch.arange(dim) if order is None else torch.tensor([whole("order", i, 0) for i in order])
         if sorted(order.tolist()) != list(range(dim)):
             raise ValueError(f"expected order to be a permutation of 0, ..., {dim - 1}, got {order.tolist()}")
         if len(hidden) == 0 or min(hidden) < 1:
@@ -85,7 +94,7 @@ class MADE(nn.Module):
 
     def forward(self, x):
         """Log-odds of every bit given those before it in the order: (B, dim) -> (B, dim)."""
-        rows(x, self.dim, self.layers[0].weight, "x", batch=True)
+        check_rows(x, self.dim, self.layers[0].weight, "x", batch=True)
         h = x
         for layer in self.layers[:-1]:
             h = torch.relu(layer(h))
@@ -98,7 +107,7 @@ class MADE(nn.Module):
 
     def sample(self, n, *, generator=None):
         """n draws from p, bit by bit in the order: (n, dim)."""
-        return self.complete(self.layers[0].weight.new_zeros(n, self.dim), 0, generator=generator)
+        return self.complete(self.layers[0].weight.new_zeros(whole("n", n, 0), self.dim), 0, generator=generator)
 
     @torch.no_grad()
     def complete(self, x, num_given, *, generator=None):
@@ -107,7 +116,8 @@ class MADE(nn.Module):
         A new bit changes one column of the first layer's input, so the layer is updated, not recomputed, and only one
         output is evaluated for each bit.
         """
-        x = x.clone()
+        check_rows(x, self.dim, self.layers[0].weight, "x", batch=True)
+        x, num_given = x.clone(), whole("num_given", num_given, 0)
         x[:, self.order[num_given:]] = 0
         columns, rows = self.layers[0].masked_weight().T.contiguous(), self.layers[-1].masked_weight()
         skip = None if self.direct is None else self.direct.masked_weight()

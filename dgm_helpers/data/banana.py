@@ -4,12 +4,14 @@ import math
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors, whole
+
 BANANA_SIZE, BANANA_MEAN, BANANA_STD = 100, 1.1179132108624679, 1.9120406866588326  # the course's data; ddof = 0
 
 
 def banana_data(seed=0):
     """The banana's observations: normals standardised to the course's mean and deviation; ``(100,)``, float64."""
-    y = torch.randn(BANANA_SIZE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    y = torch.randn(BANANA_SIZE, generator=torch.Generator().manual_seed(whole("seed", seed, 0)), dtype=torch.float64)
     y = (y - y.mean()) / y.std(correction=0)
     return BANANA_MEAN + BANANA_STD * y
 
@@ -20,6 +22,7 @@ def banana_log_joint(theta):
     theta: ``(..., 2)``. Returns ``(...)``, nats, normalised over y and theta. The observations enter only by their mean
     and deviation, :math:`\sum_i (y_i - m)^2 = n(s^2 + (\bar y - m)^2)`. Raises ValueError for another last axis.
     """
+    tensors(theta=theta)
     if theta.shape[-1:] != (2,):
         raise ValueError(f"expected theta of shape (..., 2), got {tuple(theta.shape)}")
     n, noise_var = BANANA_SIZE, 4.0
@@ -35,7 +38,7 @@ def banana_draws(n, *, generator=None):
     The mean of the observations is N(theta_2^2, 1 + 4 / 100) given theta_2; a draw of theta_2 from its prior is kept
     with that density's probability, relative to its largest value. A third of them is kept, of 8 n.
     """
-    noise_var = 4.0 / BANANA_SIZE
+    n, noise_var = whole("n", n, 0), 4.0 / BANANA_SIZE
     theta_2 = torch.randn(8 * n, generator=generator, dtype=torch.float64)
     log_accept = -0.5 * (BANANA_MEAN - theta_2**2) ** 2 / (1 + noise_var)
     theta_2 = theta_2[torch.rand(8 * n, generator=generator, dtype=torch.float64).log() < log_accept][:n]

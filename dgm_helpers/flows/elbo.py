@@ -2,6 +2,7 @@
 
 import torch
 
+from dgm_helpers.probability.arguments import whole
 from dgm_helpers.probability.densities import log_standard_normal
 from dgm_helpers.training.fit import Draws, fit, one_cycle
 
@@ -24,7 +25,10 @@ def flow_loss(log_joint):
 def antithetic_pairs(dim):
     """The ``draw`` of ``Draws``: n base points ``(n, dim)`` in pairs z and -z. Raises ValueError for an odd n."""
 
+    dim = whole("dim", dim, 1)
+
     def draw(n, generator, like):
+        n = whole("n", n, 0)
         if n < 2 or n % 2:
             raise ValueError(f"expected an even number of draws, for antithetic pairs, got {n}")
         z = torch.randn(n // 2, dim, generator=generator, dtype=like.dtype, device=like.device)

@@ -144,8 +144,8 @@ class Flow(_Layer):
 
     def __init__(self, layers, dim):
         super().__init__(dim)
-        if len(layers) == 0:
-            raise ValueError("expected at least one layer, got none")
+        if len(layers) == 0 or not all(isinstance(layer, _Layer) for layer in layers):
+            raise ValueError(f"expected a list of at least one layer, got {layers!r:.60}")
         wrong = [f"layer {i} has dim {layer.dim}" for i, layer in enumerate(layers) if layer.dim != dim]
         if wrong:
             raise ValueError(f"expected layers of dim {dim}, got: {', '.join(wrong)}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from dgm_helpers.latent.mixtures import GaussianMixture, check_points, em_step, log_prior
-from dgm_helpers.probability.arguments import whole
+from dgm_helpers.probability.arguments import tensors, whole
 
 
 class MixtureFit(NamedTuple):
@@ -20,6 +20,8 @@ class MixtureFit(NamedTuple):
 
 def random_points(x, num_components, *, generator=None):
     """K points of x drawn without replacement: (K, D)."""
+    check_points(x)
+    num_components = whole("num_components", num_components, 1)
     return x[torch.randperm(len(x), generator=generator, device=x.device)[:num_components]]
 
 
@@ -28,7 +30,7 @@ def kmeans_plus_plus(x, num_components, *, generator=None, lloyd_steps=5):
     moved by a few steps of k-means: (K, D). Raises ValueError for fewer than K distinct points.
     """
     check_points(x)
-    num_components = whole("num_components", num_components, 1)
+    num_components, lloyd_steps = whole("num_components", num_components, 1), whole("lloyd_steps", lloyd_steps, 0)
     origin = x[0]  # near the points: far from 0, sums and squares have no digits left
     x = x - origin
     chosen = torch.randint(len(x), (1,), generator=generator, device=x.device)
@@ -57,6 +59,9 @@ def _assign(x, centres):
 
 def start_at(centres, x, *, prior_count=0.0, prior_cov=None):
     """The mixture that EM starts from: the clusters' shares (one point added to each) and one pooled covariance."""
+    check_points(x)
+    check_points(centres, x.shape[1])
+    tensors(alike=True, centres=centres, x=x)
     label, counts = _assign(x, centres)
     within = x - centres[label]
     scatter = within.T @ within
@@ -85,8 +90,9 @@ def fit_mixture(
     num_components = whole("num_components", num_components, 0)
     if not 1 <= num_components <= N:
         raise ValueError(f"expected 1 <= num_components <= {N} points, got {num_components}")
-    if starts < 1 or num_steps < 1 or prior_count < 0:
-        raise ValueError(f"expected {starts=} >= 1, {num_steps=} >= 1 and {prior_count=} >= 0")
+    starts, num_steps = whole("starts", starts, 1), whole("num_steps", num_steps, 1)
+    if not prior_count >= 0:
+        raise ValueError(f"expected prior_count >= 0, got {prior_count}")
     constant = (x == x[0]).all(0).nonzero().flatten().tolist()
     if constant:
         raise ValueError(f"expected features that vary, got constant ones, columns {constant[:10]}: drop them")

@@ -5,7 +5,7 @@ N points of dimension D, K components. A quadratic form is the squared norm of a
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors
+from dgm_helpers.probability.arguments import rows, tensors, whole
 from dgm_helpers.probability.densities import LOG_2PI
 
 BLOCK = 512  # points taken at a time: (K, BLOCK, D) numbers, so that they stay in the cache
@@ -17,6 +17,7 @@ class GaussianMixture:
     """
 
     def __init__(self, weights, means, covariances):
+        tensors(floating=True, alike=True, weights=weights, means=means, covariances=covariances)
         K, D = means.shape if means.ndim == 2 else (0, 0)
         if K == 0 or D == 0 or weights.shape != (K,) or covariances.shape != (K, D, D):
             came = ", ".join(str(tuple(t.shape)) for t in (weights, means, covariances))
@@ -43,6 +44,7 @@ class GaussianMixture:
 
     def log_joint(self, x):
         r""":math:`\log\pi_k + \log\mathcal N(x; m_k, S_k)` of every point and component: (..., D) -> (..., K), nats."""
+        rows(x, self.means.shape[1], self.means)
         D, points = x.shape[-1], x.reshape(-1, x.shape[-1])
         check_points(points, self.means.shape[1])
         squared = torch.cat([self._whiten(block).square().sum(-1) for block in points.split(BLOCK)], 1)
@@ -59,6 +61,7 @@ class GaussianMixture:
 
     def sample(self, n, *, generator=None):
         """n draws of x: (n, D)."""
+        n = whole("n", n, 1)
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         options = {"dtype": self.means.dtype, "device": self.means.device}
         epsilon = torch.randn(n, self.means.shape[1], generator=generator, **options)
@@ -85,6 +88,9 @@ def log_prior(model, prior_count, prior_cov):
     """
     if prior_count == 0:
         return model.means.new_zeros(())
+    tensors(prior_cov=prior_cov, means=model.means)
+    if prior_cov.shape != model.covariances.shape[1:]:
+        raise ValueError(f"expected prior_cov {tuple(model.covariances.shape[1:])}, got {tuple(prior_cov.shape)}")
     traces = (prior_cov * torch.cholesky_inverse(model.cholesky)).sum((-2, -1))
     return -0.5 * prior_count * (model.log_dets + traces).sum()
 
@@ -98,6 +104,7 @@ def em_step(model, x, *, prior_count=0.0, prior_cov=None):
     plus ``log_prior``; n0 = 0 is maximum likelihood. A component with no points keeps its mean. Raises ValueError if a
     covariance becomes singular. Bishop (2006), eqs. 9.24 to 9.26.
     """
+    check_points(x, model.means.shape[1])
     log_joint = model.log_joint(x)
     r = torch.softmax(log_joint, -1)  # (N, K)
     counts = r.sum(0)

@@ -8,7 +8,7 @@ import math
 import torch
 
 from dgm_helpers.latent.spectra import spectrum
-from dgm_helpers.probability.arguments import tensors
+from dgm_helpers.probability.arguments import rows, tensors, whole
 from dgm_helpers.probability.densities import LOG_2PI
 
 
@@ -64,6 +64,10 @@ class PPCA:
     def mean_log_prob(self, mean, covariance):
         """Mean of log p(x), nats, over any data with this mean ``(D,)`` and covariance ``(D, D)`` (divisor N)."""
         model, (D, L) = self._double(), self.W.shape
+        tensors(mean=mean, covariance=covariance, W=self.W)
+        if mean.shape != (D,) or covariance.shape != (D, D):
+            came = f"{tuple(mean.shape)} and {tuple(covariance.shape)}"
+            raise ValueError(f"expected a mean {(D,)} and a covariance {(D, D)}, got {came}")
         shift = mean - model.mu
         second = covariance + torch.outer(shift, shift)  # of x - mu
         explained = torch.linalg.solve(model.M, model.W.T @ second @ model.W).trace()
@@ -72,12 +76,13 @@ class PPCA:
 
     def mean(self, z):
         """The mean of p(x | z): (B, L) -> (B, D)."""
+        rows(z, self.W.shape[1], self.W, "latent points")
         return z @ self.W.T + self.mu
 
     def sample(self, n, *, generator=None):
         """n draws of x, noise included: (n, D). The latents are drawn first, then the noise."""
         options = {"generator": generator, "dtype": self.W.dtype, "device": self.W.device}
-        D, L = self.W.shape
+        n, (D, L) = whole("n", n, 0), self.W.shape
         mean = self.mean(torch.randn(n, L, **options))
         return mean + self.noise_var.sqrt() * torch.randn(n, D, **options)
 
@@ -89,6 +94,7 @@ def ppca_of(spectrum, latent_dim, *, dtype=None):
     Raises ValueError unless 1 <= latent_dim < D, or if the discarded variance is 0: the likelihood has no maximum.
     """
     mean, values, vectors = spectrum
+    latent_dim = whole("latent_dim", latent_dim, 0)
     if not 1 <= latent_dim < len(values):
         raise ValueError(f"expected 1 <= latent_dim < {len(values)}, got {latent_dim}")
     noise_var = spectrum.noise_vars()[latent_dim]
@@ -114,6 +120,7 @@ def em_step_ppca(model, covariance):
     :math:`\sigma'^2 = \tfrac1D\operatorname{tr}(S - S W M^{-1} W'^\top)`. Tipping and Bishop (1999), eqs. 29 and 30.
     """
     D, L = model.W.shape
+    tensors(covariance=covariance, W=model.W)
     if covariance.shape != (D, D):
         raise ValueError(f"expected a covariance of shape {(D, D)}, got {tuple(covariance.shape)}")
     mu, model = model.mu, model._double()

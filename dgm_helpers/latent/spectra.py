@@ -56,6 +56,7 @@ def mean_log_probs(spectrum, x=None):
     D = len(values)
     second = values  # of the data's coordinates along the eigenvectors
     if x is not None:
+        check_points(x, D)
         second = sum(((part.double() - mean) @ vectors).square().sum(0) for part in x.split(BLOCK)) / len(x)
     noise_vars = spectrum.noise_vars()[1:]
     kept = (second / values).cumsum(0)[:-1]

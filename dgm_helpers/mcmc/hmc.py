@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dgm_helpers.probability.arguments import whole
+from dgm_helpers.probability.arguments import tensors, whole
 from dgm_helpers.training.cuda_graphs import Replayed
 from dgm_helpers.training.speed import reason, took
 
@@ -41,6 +41,12 @@ def leapfrog(log_density, position, momentum, *, step_size, num_steps):
     first again; half steps that meet are taken as one. position, momentum: ``(C, D)``; log_density, unnormalised, maps
     ``(C, D)`` to ``(C,)`` row by row. Returns the new pair. Neal (2011), section 5.2.3.
     """
+    if not torch.compiler.is_compiling():
+        tensors(floating=True, position=position, momentum=momentum)
+        num_steps = whole("num_steps", num_steps, 1)
+        if position.shape != momentum.shape:
+            came = f"{tuple(position.shape)} and {tuple(momentum.shape)}"
+            raise ValueError(f"expected position and momentum of one shape (C, D), got {came}")
     momentum = momentum + 0.5 * step_size * _gradient(log_density, position)
     for _ in range(num_steps - 1):
         position = position + step_size * momentum
@@ -147,7 +153,8 @@ def sample_hmc(
     Raises ValueError if the log-density or its gradient is not finite at the start, shapes do not fit, or a step size
     or count is out of range. Duane et al. (1987); Neal (2011), section 5.3.2.
     """
-    step_size = torch.as_tensor(step_size, dtype=getattr(start, "dtype", None), device=getattr(start, "device", None))
+    if isinstance(start, torch.Tensor):  # else _check says so
+        step_size = torch.as_tensor(step_size, dtype=start.dtype, device=start.device)
     counts = {"num_steps": (num_steps, 1), "num_samples": (num_samples, 1), "num_warmup": (num_warmup, 0)}
     log_p = _check(log_density, start, step_size, **counts)
     C, D = start.shape

@@ -57,7 +57,10 @@ def check(claim, holds, *, of=None):
 def gap(a, b):
     """The largest absolute difference between entries of two numbers, arrays or tensors that broadcast, a float."""
     a, b = (x if isinstance(x, torch.Tensor) else torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
-    return float((a - b).abs().max())
+    try:
+        return float((a - b).abs().max())
+    except (RuntimeError, NotImplementedError):
+        raise ValueError(f"expected shapes that broadcast, got {tuple(a.shape)} and {tuple(b.shape)}") from None
 
 
 def _record(name, value):

@@ -45,7 +45,7 @@ def use_style():
 def tile(images, rows, cols, gap=1):
     """Lay rows * cols square images (n, side * side) into one array, row by row, ``gap`` empty pixels apart."""
     images = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
-    side = round(images.shape[-1] ** 0.5)
+    side = round(images.shape[-1] ** 0.5) if images.ndim else 0
     if images.shape != (rows * cols, side * side):
         raise ValueError(f"expected {rows * cols} square images in rows, shape (n, side * side), got {images.shape}")
     step = side + gap
@@ -77,9 +77,12 @@ def scatter_by_class(points, labels, ax, *, size=2.0):
 
 def ellipse(mean, cov, radius=1.0):
     """Points (2, 200) of the ellipse ``radius`` standard deviations around mean (2,), with covariance cov (2, 2)."""
+    mean, cov = np.asarray(mean), np.asarray(cov)
+    if mean.shape != (2,) or cov.shape != (2, 2):
+        raise ValueError(f"expected mean (2,) and cov (2, 2), got {mean.shape} and {cov.shape}")
     angle = np.linspace(0, 2 * np.pi, 200)
     circle = radius * np.stack([np.cos(angle), np.sin(angle)])
-    return np.asarray(mean)[:, None] + np.linalg.cholesky(np.asarray(cov)) @ circle
+    return mean[:, None] + np.linalg.cholesky(cov) @ circle
 
 
 def banana_contours(ax, points, log_f, levels):

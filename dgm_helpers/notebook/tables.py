@@ -60,7 +60,7 @@ class Estimate:
         """Mean of N values with its standard error s / √N, in float64. Raises ValueError for fewer than two values."""
         values = torch.as_tensor(values, dtype=torch.float64)
         if values.numel() < 2:
-            raise ValueError(f"a standard error needs at least two values, got {tuple(values.shape)}")
+            raise ValueError(f"expected at least two values, for a standard error, got {tuple(values.shape)}")
         return cls(values.mean(), values.std() / math.sqrt(values.numel()))
 
     def __iter__(self):

@@ -16,14 +16,17 @@ def whole(name, value, smallest):
     return number
 
 
-def tensors(*, floating=False, **named):
-    """Raise TypeError unless all are tensors (in floating point, if asked), ValueError unless on one device."""
+def tensors(*, floating=False, alike=False, **named):
+    """Raise unless all are tensors on one device, and if asked for in floating point, and of one dtype."""
     kind = "tensors in floating point" if floating else "tensors"
     for name, value in named.items():
         if not isinstance(value, torch.Tensor):
             raise TypeError(f"expected {kind}, got {name} of type {type(value).__name__}")
         if floating and not value.is_floating_point():
             raise TypeError(f"expected {kind}, got {name} of {value.dtype}")
+    if alike and len({value.dtype for value in named.values()}) > 1:
+        came = ", ".join(f"{name} of {value.dtype}" for name, value in named.items())
+        raise TypeError(f"expected {kind} of one dtype, got {came}")
     places = {name: value.device.type for name, value in named.items() if value.ndim > 0 or value.device.type != "cpu"}
     if len(set(places.values())) > 1:
         came = ", ".join(f"{name} on {place}" for name, place in places.items())

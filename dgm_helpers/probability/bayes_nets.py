@@ -51,7 +51,7 @@ def posterior(parents, tables, query, evidence=None):
 
 def _marginals(table, a, b, given):
     """p(a, b, z), p(a, z), p(b, z), p(z) as tables that broadcast against each other; a, b, given are lists of axes."""
-    a, b, given = set(a), set(b), set(given)
+    table, a, b, given = np.asarray(table), set(a), set(b), set(given)
     if not a or not b or a & b or a & given or b & given or not (a | b | given) <= set(range(table.ndim)):
         raise ValueError(f"expected disjoint axes below {table.ndim}, a and b not empty, got {a=}, {b=}, {given=}")
     rest = set(range(table.ndim)) - a - b - given
@@ -77,8 +77,14 @@ def conditional_mutual_information(table, a, b, given=()):
     return float((abz * np.log(ratio)).sum())
 
 
+def _known(parents, names):
+    if unknown := [name for name in names if name not in parents]:
+        raise ValueError(f"expected nodes of {list(parents)}, got {unknown}")
+
+
 def markov_blanket(parents, node):
     """Parents, children and the children's other parents, as a set of names."""
+    _known(parents, [node])
     children = {v for v in parents if node in parents[v]}
     return (set(parents[node]) | children | {u for c in children for u in parents[c]}) - {node}
 
@@ -89,6 +95,7 @@ def is_blocked(parents, path, given):
     It is if some interior node is a collider (both arrows point at it) and neither it nor a descendant of it is in
     ``given``, or is no collider and is in ``given``.
     """
+    _known(parents, [*path, *given])
     opens = set(given)  # a collider in here is open: the ancestors of the given nodes
     for v in reversed(list(parents)):
         if v in opens:
@@ -102,6 +109,7 @@ def is_blocked(parents, path, given):
 
 def d_separated(parents, a, b, given):
     """Whether the set ``given`` blocks every path between the sets a and b, by looking at each path."""
+    _known(parents, [*a, *b, *given])
     neighbours = {v: set(parents[v]) | {c for c in parents if v in parents[c]} for v in parents}
 
     def paths(path):

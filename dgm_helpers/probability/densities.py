@@ -8,7 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from dgm_helpers.probability.arguments import tensors
+from dgm_helpers.probability.arguments import tensors, whole
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -104,6 +104,7 @@ def sample_bernoulli(logits, *, generator=None):
 def log_mean_exp(x, dim):
     r"""Stable :math:`\log\frac1n\sum_i e^{x_i}` over axis ``dim``, which is removed."""
     tensors(floating=True, x=x)
-    if not (-x.ndim <= dim < x.ndim and x.shape[dim] > 0):
+    dim = whole("dim", dim, -x.ndim)
+    if dim >= x.ndim or x.shape[dim] == 0:
         raise ValueError(f"expected an axis dim with at least one entry, got {dim=} of shape {tuple(x.shape)}")
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors
+
 
 def minimise(objective, *start):
     """A local minimum by L-BFGS with a strong-Wolfe line search: ``(values, minimum)``.
@@ -11,6 +13,9 @@ def minimise(objective, *start):
     objective: maps tensors like those of ``start`` to a scalar. Returns where it ends, as a list of tensors, and the
     objective there, a float. Raises ValueError if it is not finite at ``start``. Nocedal and Wright (2006), chapter 7.
     """
+    tensors(floating=True, **{f"start[{i}]": s for i, s in enumerate(start)})
+    if not start or any(s.numel() == 0 for s in start):
+        raise ValueError(f"expected tensors to start from, got shapes {[tuple(s.shape) for s in start]}")
     first = objective(*start).item()
     if not math.isfinite(first):
         raise ValueError(f"expected an objective that is finite at the start, got {first}")

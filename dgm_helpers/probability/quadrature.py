@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors, whole
+
 
 class Grid(torch.Tensor):
     """Points ``(n1, n2, 2)`` that know their ``spacing``. What is computed from them is an ordinary tensor."""
@@ -23,6 +25,8 @@ def grid_2d(lower, upper, spacing, *, dtype=torch.float32, device=None):
     lower < upper and spacing > 0.
     """
     low, high = (a if isinstance(a, (tuple, list)) else (a, a) for a in (lower, upper))
+    if len(low) != 2 or len(high) != 2:
+        raise ValueError(f"expected numbers or pairs lower and upper, got {lower=}, {upper=}")
     if not (low[0] < high[0] and low[1] < high[1] and spacing > 0):
         raise ValueError(f"expected lower < upper and spacing > 0, got {lower=}, {upper=}, {spacing=}")
     # counted in whole steps, so that rounding cannot drop or add the last point; 1e-6 of a step is forgiven
@@ -38,8 +42,11 @@ def log_integral(log_f, spacing):
 
     log_f: ``(..., n1, n2)`` on a grid of spacing h. Returns ``(...)``. Raises ValueError for fewer than two axes.
     """
+    tensors(floating=True, log_f=log_f)
     if log_f.ndim < 2:
         raise ValueError(f"expected log_f of shape (..., n1, n2), got {tuple(log_f.shape)}")
+    if not spacing > 0:
+        raise ValueError(f"expected spacing > 0, got {spacing}")
     return torch.logsumexp(log_f, (-2, -1)) + 2 * math.log(spacing)
 
 
@@ -48,8 +55,9 @@ def moments(log_f, points):
 
     log_f: ``(..., n1, n2)``; points: ``(n1, n2, 2)``. Returns ``(..., 2)`` and ``(..., 2, 2)``.
     """
+    tensors(floating=True, alike=True, log_f=log_f, points=points)
     if log_f.shape[-2:] != points.shape[:2]:
-        raise ValueError(f"log_f ends in {tuple(log_f.shape[-2:])}, the grid is {tuple(points.shape[:2])}")
+        raise ValueError(f"expected log_f on the grid {tuple(points.shape[:2])}, got (..., {tuple(log_f.shape[-2:])})")
     weights = torch.softmax(log_f.flatten(-2), -1)
     points = points.flatten(0, 1)
     mean = weights @ points
@@ -59,6 +67,9 @@ def moments(log_f, points):
 
 def mass_levels(log_f, masses=(0.99, 0.9, 0.5)):
     """Values of log_f on an equally spaced grid, ``(n1, n2)``, above which lie these shares of its mass."""
+    tensors(floating=True, log_f=log_f)
+    if log_f.numel() == 0 or not all(0 < share < 1 for share in masses):
+        raise ValueError(f"expected log_f (n1, n2) and masses between 0 and 1, got {tuple(log_f.shape)} and {masses}")
     ordered = log_f.flatten().sort(descending=True).values
     mass = torch.softmax(ordered, 0).cumsum(0)
     return [float(ordered[int((mass < share).sum())]) for share in masses]
@@ -70,5 +81,9 @@ def log_evidence(log_joint, x, spacing, *, batch_size=100):
     log_joint: maps a batch ``(b, D)`` to :math:`\log p(x, z)` on the grid, ``(b, n1, n2)``. x: ``(N, D)``.
     Returns ``(N,)``, nats; at most ``batch_size`` grids are in memory at a time.
     """
+    tensors(x=x)
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"expected x of shape (N, D) with N >= 1, got {tuple(x.shape)}")
+    batch_size = whole("batch_size", batch_size, 1)
     with torch.no_grad():
         return torch.cat([log_integral(log_joint(batch), spacing) for batch in x.split(batch_size)])

@@ -13,14 +13,14 @@ from dgm_helpers.probability.arguments import tensors
 
 
 def _check(x, y, noise_var):
-    """The three in float64. Says what does not fit."""
+    """The three in float64, and the dtype of x. Says what does not fit."""
     tensors(floating=True, x=x, y=y)
     if x.ndim < 2 or x.shape[:-1] != y.shape:
         raise ValueError(f"expected x of shape (..., n, D) and y (..., n), got {tuple(x.shape)} and {tuple(y.shape)}")
     variances = torch.as_tensor(noise_var, dtype=torch.float64, device=x.device)
     if not (variances > 0).all():
         raise ValueError(f"expected a positive noise variance, got {noise_var}")
-    return x.double(), y.double(), variances
+    return x.double(), y.double(), variances, x.dtype
 
 
 def _precision(x, noise_var):
@@ -34,7 +34,7 @@ def posterior(x, y, noise_var):
 
     :math:`S^{-1} = I + X^\top X/\sigma^2`, :math:`m = S X^\top y/\sigma^2`.
     """
-    dtype, (x, y, noise_var) = x.dtype, _check(x, y, noise_var)
+    x, y, noise_var, dtype = _check(x, y, noise_var)
     cov = torch.cholesky_inverse(_precision(x, noise_var))
     mean = cov @ x.mT @ y.unsqueeze(-1) / noise_var[..., None, None]
     return mean.squeeze(-1).to(dtype), cov.to(dtype)
@@ -45,7 +45,7 @@ def posterior_kernel(x, y, noise_var):
 
     :math:`K = XX^\top + \sigma^2 I`, :math:`m = X^\top K^{-1} y`, :math:`S = I - X^\top K^{-1} X`.
     """
-    dtype, (x, y, noise_var) = x.dtype, _check(x, y, noise_var)
+    x, y, noise_var, dtype = _check(x, y, noise_var)
     kernel = x @ x.mT + noise_var[..., None, None] * torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
     weights = torch.cholesky_solve(x, torch.linalg.cholesky(kernel)).mT  # X^T K^-1, (..., D, n)
     cov = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) - weights @ x
@@ -57,12 +57,17 @@ def predictive(x_new, mean, cov, noise_var=0.0):
 
     With the noise variance it is that of a new observation, without it that of the function value.
     """
+    tensors(floating=True, alike=True, x_new=x_new, mean=mean, cov=cov)
+    D = mean.shape[-1] if mean.ndim else 0
+    if x_new.shape[-1:] != (D,) or cov.shape[-2:] != (D, D):
+        came = ", ".join(f"{k} {tuple(v.shape)}" for k, v in (("x_new", x_new), ("mean", mean), ("cov", cov)))
+        raise ValueError(f"expected x_new (..., D), mean (..., D) and cov (..., D, D), got {came}")
     return (x_new * mean).sum(-1), torch.einsum("...i,...ij,...j->...", x_new, cov, x_new) + noise_var
 
 
 def log_evidence(x, y, noise_var):
     r""":math:`\log p(y \mid X) = \log N(y; 0, XX^\top + \sigma^2 I)`, ``(...)``, nats, without an n x n matrix."""
-    dtype, (x, y, noise_var) = x.dtype, _check(x, y, noise_var)
+    x, y, noise_var, dtype = _check(x, y, noise_var)
     mean, _ = posterior(x, y, noise_var)
     residual = y - (x @ mean.unsqueeze(-1)).squeeze(-1)
     quadratic = residual.square().sum(-1) / noise_var + mean.square().sum(-1)  # y^T K^-1 y, without a difference

@@ -8,11 +8,14 @@ import re
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors
+
 CLOSE = 1e-4  # relative: processors round differently; the smallest change of a formula shifts a loss by far more
 
 
 def digest(tensor):
     """Short hash of a tensor's values, shape and dtype, to tell one data set from another."""
+    tensors(tensor=tensor)
     values = tensor.detach().cpu().contiguous()
     text = f"{tuple(values.shape)} {values.dtype}".encode()
     return hashlib.sha256(text + values.numpy().tobytes()).hexdigest()[:16]

@@ -7,6 +7,7 @@ import functools
 
 import torch
 
+from dgm_helpers.probability.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_mean_exp
 
 BOUND_COUNTS = [1, 5, 10, 50, 100, 500, 1000, 5000]  # each divides the next
@@ -27,7 +28,11 @@ def log_weights_in_parts(model, x, num_samples, *, generator):
 
     Raises ValueError for a K above 1000 (on a graphics card 50 000) that is no multiple of it.
     """
-    at_once = AT_ONCE[x.device.type]
+    tensors(x=x)
+    if x.ndim != 2:
+        raise ValueError(f"expected images x of shape (N, D), got {tuple(x.shape)}")
+    num_samples = whole("num_samples", num_samples, 1)
+    at_once = AT_ONCE.get(x.device.type, AT_ONCE["cpu"])
     images, draws = max(1, at_once // num_samples), min(num_samples, at_once)
     if num_samples % draws:
         raise ValueError(f"expected num_samples up to {draws} or a multiple of it, got {num_samples}")
@@ -43,7 +48,9 @@ def bounds_in_parts(model, x, counts, *, generator):
 
     counts: rising; each divides the last one, which is the number of draws. Raises ValueError otherwise.
     """
-    most = counts[-1]
+    if len(counts) == 0:
+        raise ValueError("expected at least one number of draws, got none")
+    most = whole("counts[-1]", counts[-1], 1)
     if list(counts) != sorted(counts) or any(most % k for k in counts):
         raise ValueError(f"expected rising counts that divide the last one, got {list(counts)}")
     log_w = log_weights_in_parts(model, x, most, generator=generator)
@@ -75,5 +82,8 @@ def mean_gain(log_p, other, spread):
     log_p, other: (seeds, N), of the same images; spread: standard deviation of a mean over images from seed to seed.
     The error holds both the images and the seeds.
     """
+    tensors(floating=True, log_p=log_p, other=other)
+    if log_p.ndim != 2 or other.ndim != 2 or 0 in log_p.shape or log_p.shape[1:] != other.shape[1:] or 0 in other.shape:
+        raise ValueError(f"expected (seeds, N) of the same images, got {tuple(log_p.shape)} and {tuple(other.shape)}")
     gain = log_p.mean(0) - other.mean(0)
     return float(gain.mean()), float((gain.var() / len(gain) + spread**2 * (1 / len(log_p) + 1 / len(other))) ** 0.5)

@@ -5,6 +5,8 @@ They take and give flattened images, as the MLPs of ``networks`` do, with any le
 
 from torch import nn
 
+from dgm_helpers.probability.arguments import rows, whole
+
 BODY = 32  # the convolutions see 32 x 32 pixels: three strides of 2 leave 4 x 4
 
 
@@ -15,9 +17,8 @@ def _margin(side):
     return (BODY - side) // 2
 
 
-def _rows(x, size, what):
-    if x.ndim == 0 or x.shape[-1] != size:
-        raise ValueError(f"expected {what} of shape (..., {size}), got {tuple(x.shape)}")
+def _rows(x, size, what, network):
+    rows(x, size, next(network.parameters()), what)
     return x.reshape(x.shape[:-1].numel(), size)
 
 
@@ -30,7 +31,7 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, latent_dim, side=BODY):
         super().__init__()
-        self.latent_dim, self.side = latent_dim, side
+        self.latent_dim, self.side = whole("latent_dim", latent_dim, 1), side
         self.body = nn.Sequential(
             nn.ZeroPad2d(_margin(side)),
             nn.Conv2d(1, 32, 3, stride=1, padding=1),
@@ -46,7 +47,7 @@ class ConvEncoder(nn.Module):
         )
 
     def forward(self, x):
-        images = _rows(x, self.side**2, "images").unflatten(-1, (1, self.side, self.side))
+        images = _rows(x, self.side**2, "images", self).unflatten(-1, (1, self.side, self.side))
         return self.body(images).reshape(*x.shape[:-1], 2 * self.latent_dim).chunk(2, dim=-1)
 
 
@@ -59,7 +60,7 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, latent_dim, side=BODY):
         super().__init__()
-        self.latent_dim, self.side = latent_dim, side
+        self.latent_dim, self.side = whole("latent_dim", latent_dim, 1), side
         self.body = nn.Sequential(
             nn.Linear(latent_dim, 128 * 4 * 4),
             nn.ReLU(),
@@ -76,5 +77,5 @@ class ConvDecoder(nn.Module):
         )
 
     def forward(self, z):
-        images = self.body(_rows(z, self.latent_dim, "latent points"))
+        images = self.body(_rows(z, self.latent_dim, "latent points", self))
         return images.reshape(*z.shape[:-1], self.side**2)

@@ -78,7 +78,8 @@ def score_function(log_joint, mu, log_var, shape, *, leave_one_out=False, genera
 
 def mean_of_others(values):
     """For each of M values along the last axis, the mean of the other M - 1. Raises ValueError for M < 2."""
+    tensors(floating=True, values=values)
     count = values.shape[-1] if values.ndim else 1
     if count < 2:
-        raise ValueError(f"a leave-one-out mean needs at least two draws on the last axis, got {tuple(values.shape)}")
+        raise ValueError(f"expected at least two draws on the last axis, to leave one out, got {tuple(values.shape)}")
     return (values.sum(-1, keepdim=True) - values) / (count - 1)

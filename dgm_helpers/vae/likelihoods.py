@@ -21,6 +21,8 @@ class Gaussian:
     """p(x | z) = N(mu, variance I) with a fixed variance; the decoder's output is mu."""
 
     def __init__(self, variance):
+        if not variance > 0:
+            raise ValueError(f"expected a variance > 0, got {variance}")
         self.log_var = math.log(variance)
 
     def __call__(self, x, mu):

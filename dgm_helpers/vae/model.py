@@ -9,6 +9,7 @@ import warnings
 import torch
 from torch import nn
 
+from dgm_helpers.probability.arguments import tensors, whole
 from dgm_helpers.probability.densities import (
     kl_standard_normal,
     log_normal,
@@ -51,6 +52,7 @@ class VAE(nn.Module):
 
         held: take q's parameters as constants in log q, so that its gradient is the one along the draw alone.
         """
+        num_samples = whole("num_samples", num_samples, 1)
         mu, log_var = self.encoder(x)
         z = sample_normal(mu.expand(num_samples, *mu.shape), log_var, generator=generator)
         if held:
@@ -77,6 +79,7 @@ class VAE(nn.Module):
     def sample_latent(self, n, *, generator=None):
         """n draws from the prior, z ~ N(0, I): (n, L)."""
         like = next(self.parameters())
+        n = whole("n", n, 0)
         return torch.randn(n, self.latent_dim, generator=generator, dtype=like.dtype, device=like.device)
 
     def logits(self, z):
@@ -121,7 +124,8 @@ class VAE(nn.Module):
         """
         if self.latent_dim != 2:
             raise ValueError(f"expected a latent space of 2 dimensions, this model's has {self.latent_dim}")
-        if bits.dim() != 2:
+        tensors(floating=True, bits=bits)
+        if bits.ndim != 2:
             raise ValueError(f"expected bits of shape (N, D), got {tuple(bits.shape)}")
         if not ((bits == 0) | (bits == 1)).all():
             raise ValueError(f"expected bits, got values from {float(bits.min()):g} to {float(bits.max()):g}")

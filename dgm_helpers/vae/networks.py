@@ -28,7 +28,7 @@ class MLPEncoder(nn.Module):
 
     def __init__(self, data_dim, hidden, latent_dim, *, activation=nn.ReLU):
         super().__init__()
-        self.body = mlp([data_dim, *widths(hidden), 2 * latent_dim], activation)
+        self.body = mlp([data_dim, *widths(hidden), 2 * whole("latent_dim", latent_dim, 1)], activation)
 
     def forward(self, x):
         rows(x, self.body[0].in_features, self.body[0].weight, "images")

@@ -9,8 +9,18 @@ from typing import NamedTuple
 
 import torch
 
+from dgm_helpers.probability.arguments import rows, tensors, whole
 from dgm_helpers.probability.densities import log_normal, sample_normal
-from dgm_helpers.probability.quadrature import log_integral, moments
+from dgm_helpers.probability.quadrature import Grid, log_integral, moments
+
+
+def _check(x, **grids):
+    tensors(x=x)
+    if x.ndim != 2:
+        raise ValueError(f"expected images x of shape (N, D), got {tuple(x.shape)}")
+    for name, points in grids.items():
+        if not isinstance(points, Grid) or points.ndim != 3:
+            raise TypeError(f"expected {name} of grid_2d, got {type(points).__name__}")
 
 
 class LocalGrids(NamedTuple):
@@ -33,6 +43,8 @@ def posterior_moments(model, x, points, *, batch_size=100):
     model: a ``VAE`` with two latent dimensions; x: (N, D); points: of ``grid_2d``. Returns (N,), nats, and
     two of (N, 2).
     """
+    _check(x, points=points)
+    rows(x, x.shape[1], points, "images x")
     log_joint, results = model.grid_log_joint(points), []
     with torch.no_grad():
         for log_f in map(log_joint, x.split(batch_size)):
@@ -47,6 +59,7 @@ def local_grids(model, x, shared_points, unit_points, *, batch_size=10):
     model: a ``VAE`` with two latent dimensions; x: (N, D); both sets of points: of ``grid_2d``, the unit points square.
     Returns LocalGrids.
     """
+    _check(x, shared_points=shared_points, unit_points=unit_points)
     _, mean, scale = posterior_moments(model, x, shared_points, batch_size=batch_size)
     # a posterior much narrower than the shared spacing looks like a point there: keep its grid from collapsing
     scale, values = scale.clamp(min=shared_points.spacing / 4), []
@@ -85,6 +98,7 @@ def best_gaussian(grids, *, tilt=False, num_steps=250, lr=0.05):
     deviation is kept above 0.6 grid steps, where such sums are good to 0.2 %. Returns (N,), nats, and two of (N, 2):
     the mean of z, and its standard deviations (with tilt: of u1, and of u2 given u1, times the scales).
     """
+    num_steps = whole("num_steps", num_steps, 1)
     mode, best = grids.unit_points.flatten(0, 1)[grids.log_f.flatten(1).argmax(1)], None
     for start, sd in ((torch.zeros_like(mode), 1.0), (mode, 0.5)):  # a posterior may have several modes
         mu, log_sd, slope = start.clone(), torch.full_like(start, math.log(sd)), torch.zeros_like(start[:, :1])
@@ -107,6 +121,8 @@ def svi(model, x, mu, log_var, *, num_steps, num_samples, lr, betas=(0.9, 0.999)
     Adam on the reparameterised bound with K draws; its rate falls linearly to ``last_lr`` of lr. x: (N, D); mu and
     log_var: (N, L). Returns them after the last step, and the bound at each: (num_steps, N), nats.
     """
+    tensors(floating=True, x=x, mu=mu, log_var=log_var)
+    num_steps, num_samples = whole("num_steps", num_steps, 1), whole("num_samples", num_samples, 1)
     mu, log_var = (p.detach().clone().requires_grad_() for p in (mu, log_var))
     optimizer = torch.optim.Adam([mu, log_var], lr=lr, betas=betas)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, last_lr, total_iters=num_steps)

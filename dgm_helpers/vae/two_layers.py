@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from dgm_helpers.probability.arguments import whole
 from dgm_helpers.probability.densities import log_normal, log_standard_normal, sample_normal
 from dgm_helpers.vae.likelihoods import Bernoulli
 from dgm_helpers.vae.model import VAE
@@ -47,6 +48,7 @@ class TwoLayerVAE(nn.Module):
         held: take q's parameters as constants in log q, so that its gradient is the one along the draw alone. h1 then
         still moves the density of h2: it is a part of z.
         """
+        num_samples = whole("num_samples", num_samples, 1)
         mu1, log_var1 = self.encoder(x)
         h1 = sample_normal(mu1.expand(num_samples, *mu1.shape), log_var1, generator=generator)
         mu2, log_var2 = self.upper_encoder(h1)
