@@ -9,7 +9,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*/*.ipynb))
 # one thread for each of the two test workers, as in tools/execute.py: re-execution is then reproducible
 # (MALLOC_...: keep freed memory; glibc returns large blocks at once, and a third of the time went into fetching them again)
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED=0 \
-  MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
+  MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 PYTHONSTARTUP=$(CURDIR)/tools/strict_cells.py
 TEST_OPTIONS := --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
   -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 

@@ -35,6 +35,7 @@ from nbclient.exceptions import CellExecutionError
 KEPT = ("mystnb", "tags")  # cell metadata that the site uses
 ROOT = Path(__file__).resolve().parent.parent
 STATUS = run_times.STATUS
+STRICT = ROOT / "tools" / "strict_cells.py"
 MEMORY = """import resource, sys
 import torch
 peaks = torch.cuda.max_memory_reserved, torch.cuda.max_memory_allocated
@@ -98,7 +99,9 @@ def execute(path, store=True):
     )
     # take the paths of the files that the notebook loads, and the numbers behind its claims about the book's run
     with tempfile.NamedTemporaryFile() as log, tempfile.NamedTemporaryFile() as checks:
-        client.execute(env=os.environ | {"DGM_LOADED": log.name, "DGM_CHECKS": checks.name})
+        client.execute(
+            env=os.environ | {"DGM_LOADED": log.name, "DGM_CHECKS": checks.name, "PYTHONSTARTUP": str(STRICT)}
+        )
         notes = [json.loads(line) for line in Path(checks.name).read_text(encoding="utf8").splitlines()]
         weights = digests.loaded_weights(Path(log.name), ROOT / "weights") if store and depends else {}
     memory = [int(number) / 2**30 for number in notebook.cells.pop().outputs[0].text.split()]

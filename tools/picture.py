@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,4 +21,6 @@ def picture():
 
 
 if __name__ == "__main__":
-    PICTURE.write_bytes(picture())
+    partial = PICTURE.with_suffix(".partial")
+    partial.write_bytes(picture())
+    os.replace(partial, PICTURE)  # whole or not at all

@@ -6,6 +6,7 @@ The site is built from this file, without MNIST and without PyTorch (``play_asse
 """
 
 import math
+import os
 import sys
 
 import torch
@@ -40,7 +41,9 @@ def encode(model):
 def write_codes(path=CODES):
     model, weights = load_model()
     codes, labels, limit = encode(model)
-    save_file({"codes": codes, "labels": labels}, path, {"weights": weights, "limit": str(limit)})
+    partial = path.with_suffix(".partial")
+    save_file({"codes": codes, "labels": labels}, partial, {"weights": weights, "limit": str(limit)})
+    os.replace(partial, path)  # whole or not at all
 
 
 if __name__ == "__main__":
