@@ -16,10 +16,6 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 QUESTION_ID = re.compile(r"([a-e]\d+[a-z]?(?:-\d+)?)(?:-[a-z]+)?")  # of d9-ppca the question is D9
 PITFALLS = "what goes wrong"
-# before anything is drawn, so that nothing is seen to fold; a browser may refuse to say what it remembers
-HEAD = """document.documentElement.dataset.practice = (() => {
-  try { return localStorage.getItem('dgm-practice') === 'on' ? 'on' : 'off'; } catch { return 'off'; }
-})();"""
 SWITCH = """<div class="dgm-practice"><button type="button" role="switch" aria-checked="false"
  aria-describedby="dgm-practice-note">Practice</button>
 <span id="dgm-practice-note">folds the solutions and offers hints</span></div>
@@ -27,14 +23,10 @@ SWITCH = """<div class="dgm-practice"><button type="button" role="switch" aria-c
 
 
 class Fold(nodes.General, nodes.Element):
-    """What folds: attributes ``kind`` (``solution`` or ``hint``) and ``label``, the words of its button.
+    """What folds: attributes ``kind`` (``solution`` or ``hint``) and ``label``, the words of its button; or the switch.
 
     ``all``: it holds all of its section but the heading, and a link to the section opens it.
     """
-
-
-class Switch(nodes.General, nodes.Element):
-    """The button that turns practice mode on and off."""
 
 
 def lead(node):
@@ -87,22 +79,18 @@ class FoldSolutions(SphinxPostTransform):
             fold_section(section)
         if not asked:
             return
+        folded = [section for fold in self.document.findall(Fold) for section in fold.findall(nodes.section)]
         for section in list(self.document.findall(nodes.section)):
-            if section[0].astext().strip().lower() == PITFALLS and not inside_fold(section):
-                fold = Fold(
-                    "", *section.children[1:], kind="solution", label="What goes wrong tells the answers", all=True
-                )
-                section[1:] = [fold]
-        next(self.document.findall(nodes.section)).insert(1, Switch())
-
-
-def inside_fold(node):
-    while node is not None and not isinstance(node, Fold):
-        node = node.parent
-    return node is not None
+            if section[0].astext().strip().lower() == PITFALLS and section not in folded:
+                label = "What goes wrong tells the answers"
+                section[1:] = [Fold("", *section[1:], kind="solution", label=label, all=True)]
+        next(self.document.findall(nodes.section)).insert(1, Fold(kind="switch"))
 
 
 def visit_fold(self, node):
+    if node["kind"] == "switch":
+        self.body.append(SWITCH)
+        raise nodes.SkipNode
     state = (" open" if node["kind"] == "solution" else "") + (" data-all" if node.get("all") else "")
     label = html.escape(node["label"])
     self.body.append(f'<details class="dgm-{node["kind"]}"{state}><summary>{label}</summary>\n')
@@ -112,15 +100,8 @@ def depart_fold(self, node):
     self.body.append("</details>\n")
 
 
-def visit_switch(self, node):
-    self.body.append(SWITCH)
-    raise nodes.SkipNode
-
-
 def setup(app):
     app.add_node(Fold, html=(visit_fold, depart_fold))
-    app.add_node(Switch, html=(visit_switch, None))
     app.add_post_transform(FoldSolutions)
-    app.add_js_file(None, body=HEAD, priority=100)
     app.add_js_file("practice.js", loading_method="defer")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
