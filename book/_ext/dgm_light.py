@@ -3,36 +3,19 @@
 What each earns on a phone (Lighthouse) is told in book/contributing.md.
 """
 
+import hashlib
 import posixpath
 import re
 from pathlib import Path
 from urllib.parse import quote
 
 from docutils import nodes
-from myst_nb.sphinx_ import HideCodeCellNode
 from PIL import Image
 from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.writers.html5 import HTML5Translator
 
-SHEET = "book.css"  # in the folder _static
 THEME = ["styles/theme.css", "styles/pydata-sphinx-theme.css"]  # the template webpack-macros.html leaves them to us
 URL = re.compile(r"""url\(["']?(?!data:|https?:|#)([^"')]+)["']?\)""")
-# where the browser refuses to store anything, the theme's scripts would stop with an error
-STORAGE = """<script>try { localStorage.getItem(''); } catch {
-  const kept = new Map();
-  Object.defineProperty(window, 'localStorage', { value: {
-    getItem: key => kept.get(key) ?? null,
-    setItem: (key, value) => kept.set(key, String(value)),
-    removeItem: key => kept.delete(key),
-  } });
-}</script>
-"""
-# the theme says "auto" until its script runs, and all is styled twice; data-lazy is for dgm.css and page.js
-EARLY = """(({ dataset }) => {
-  if (dataset.mode === 'auto') dataset.theme = matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';
-  if (!location.hash && !location.search) dataset.lazy = '';
-})(document.documentElement);"""
 
 
 class LightImages(SphinxPostTransform):
@@ -66,39 +49,6 @@ def visit_image(self, node):
     self.body.append(tag)
 
 
-def visit_fold(self, node):
-    """MyST-NB's own says "Toggle hidden content" over the words of its button, which speech control listens for."""
-    self.body.append(f'<details class="admonition hide {" ".join(node["classes"])}">\n<summary>\n')
-    for state in ("show", "hide"):
-        name = {"show": "collapsed", "hide": "expanded"}[state]
-        self.body.append(f'<p class="{name} admonition-title">{self.encode(node[f"prompt_{state}"])}</p>\n')
-    self.body.append("</summary>\n")
-
-
-def visit_citation(self, node):
-    """Docutils' own has a role that is out of use, in a list of none such."""
-    previous = node.previous_sibling()
-    self.body.append("" if isinstance(previous, nodes.citation) else '<div class="citation-list">\n')
-    self.body.append(self.starttag(node, "div", classes=["citation"]))
-
-
-def lighten(app, pagename, templatename, context, doctree):
-    """One style sheet; scripts from files that wait; nothing of thebe's, whose script comes from a network."""
-    if app.builder.name != "html":
-        return
-    sheets = [sheet.filename.removeprefix("_static/") for sheet in context["css_files"]]
-    app.sheets = list(dict.fromkeys([*getattr(app, "sheets", THEME), *(s for s in sheets if "thebe" not in s)]))
-    context["css_files"] = []
-    scripts = [one for one in context["script_files"] if "thebe" not in f"{one.filename} {one.attributes}".lower()]
-    at_once = {"documentation_options.js", *(["doctools.js"] if pagename == "search" else [])}  # what others start with
-    context["script_files"] = []
-    for one in scripts:
-        waits = one.filename and Path(one.filename).name not in at_once and "async" not in one.attributes
-        later = {"defer": "defer"} if waits else {}  # in their order, once the page is there
-        context["script_files"].append(type(one)(one.filename, priority=one.priority, **one.attributes | later))
-    context["metatags"] = STORAGE + context.get("metatags", "")  # before the theme's scripts
-
-
 def read_sheet(static, sheet):
     """A style sheet with those that it imports, its addresses relative to the folder ``static``."""
     folder = posixpath.dirname(sheet)
@@ -107,26 +57,43 @@ def read_sheet(static, sheet):
     return URL.sub(lambda m: f"url({posixpath.normpath(posixpath.join(folder, m[1]))})" if folder else m[0], css)
 
 
-def finish(app, exception):
-    if exception is not None or app.builder.name != "html":
+def lighten(app, pagename, templatename, context, doctree):
+    """One style sheet; scripts from files that wait; nothing of thebe's, whose script comes from a network."""
+    if app.builder.name != "html":
         return
-    out = Path(app.outdir)
-    (out / "_static" / SHEET).write_text("\n".join(read_sheet(out / "_static", s) for s in app.sheets), encoding="utf8")
-    home = app.builder.get_target_uri(app.config.root_doc)
-    text = (out / home).read_text(encoding="utf8").replace("<head>", f'<head><base href="{home}" />', 1)
-    if "<base" not in text:
-        raise ExtensionError("the landing page has no <head>")
-    (out / "index.html").write_text(text, encoding="utf8")  # Jupyter Book would send on to it, one more wait
+    names = [sheet.filename.removeprefix("_static/") for sheet in context["css_files"]]
+    sheets = [*THEME, *(name for name in names if "thebe" not in name)]
+    if not hasattr(app, "sheets"):  # the first page; two extensions write their sheet, always the same, after the last
+        there = [path for path in (Path(app.outdir, "_static", sheet) for sheet in sheets) if path.exists()]
+        version = hashlib.sha256(b"".join([repr(sheets).encode(), *(path.read_bytes() for path in there)]))
+        app.sheets, app.sheet = sheets, f"book.{version.hexdigest()[:8]}.css"
+    if sheets != app.sheets:
+        raise ExtensionError(f"{pagename} has style sheets of its own: {set(sheets) ^ set(app.sheets)}")
+    context["css_files"] = [type(context["css_files"][0])(f"_static/{app.sheet}")]
+    scripts = [one for one in context["script_files"] if "thebe" not in f"{one.filename} {one.attributes}".lower()]
+    at_once = {"documentation_options.js", *(["doctools.js"] if pagename == "search" else [])}  # what others start with
+    context["script_files"] = []
+    for one in scripts:
+        waits = one.filename and Path(one.filename).name not in at_once and "async" not in one.attributes
+        later = {"defer": "defer"} if waits else {}  # in their order, once the page is there
+        context["script_files"].append(type(one)(one.filename, priority=one.priority, **one.attributes | later))
+
+
+def finish(app, exception):
+    """Write the style sheet. Jupyter Book's index.html would send on to the landing page: it becomes that page."""
+    if exception is None and app.builder.name == "html":
+        static = Path(app.outdir) / "_static"
+        (static / app.sheet).write_text("\n".join(read_sheet(static, one) for one in app.sheets), encoding="utf8")
+        out, home = Path(app.outdir), app.builder.get_target_uri(app.config.root_doc)
+        text = (out / home).read_text(encoding="utf8").replace("<head>", f'<head><base href="{home}" />', 1)
+        if "<base" not in text:
+            raise ExtensionError("the landing page has no <head>")
+        (out / "index.html").write_text(text, encoding="utf8")
 
 
 def setup(app):
     app.add_post_transform(LightImages)
     app.add_node(nodes.image, override=True, html=(visit_image, None))
-    app.add_node(nodes.citation, override=True, html=(visit_citation, HTML5Translator.depart_citation))
-    app.add_node(
-        HideCodeCellNode, override=True, html=(visit_fold, lambda self, node: self.body.append("</details>\n"))
-    )
-    app.add_js_file(None, body=EARLY, priority=100)
     app.add_js_file("page.js", loading_method="defer")
     app.connect("html-page-context", lighten, priority=950)  # after those that add what is joined or left out here
     app.connect("build-finished", finish, priority=900)  # after the files to join are written

@@ -5,6 +5,14 @@
   // a browser refuses to fetch the result pages' text from disk, an error in the console for each result
   if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
+  // The sidebar's arrows say what they unfold. A button is called what it says (MyST-NB names it otherwise), and a list of
+  // citations, whose entries are no list items, is none.
+  for (const arrow of document.querySelectorAll('.bd-sidebar-primary li > details > summary')) {
+    arrow.ariaLabel = `Below: ${arrow.closest('li').querySelector('a').textContent.trim()}`;
+  }
+  document.querySelectorAll('details.hide > summary').forEach(button => button.removeAttribute('aria-label'));
+  document.querySelectorAll('.citation-list, .citation').forEach(list => list.removeAttribute('role'));
+
   const root = document.documentElement, near = new Set();
   const boxes = '.bd-article :is(mjx-container, .math, .cell_output, pre, .pst-scrollable-table-container),'
     + ' .cell_output > .output';
