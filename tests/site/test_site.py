@@ -5,12 +5,20 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from axe import WHOLE, inaccessible, out_of_reach
+from axe import AT_ONCE, UNDO, WHOLE, inaccessible, out_of_reach
+from cut import cut_off
 from repo import SITE, toc_pages
 
 pytestmark = pytest.mark.site
 PAGES = [f"{page}.html" for page in toc_pages()] + ["search.html", "404.html"]
 
+# the kinds of pages there are, and an example of each
+EACH_KIND = [
+    "book/index.html", "book/assignments.html", "book/vae/elbo.html", "book/results.html", "book/status.html",
+    "book/play/latent_plane.html", "book/reference/vae.html", "notebooks/vae/vae_2d.html", "search.html", "404.html",
+]  # fmt: skip
+CUT_ON_A_PHONE = ["book/latent/ppca.html", "book/notation.html", "notebooks/probability/conditioning.html"]
+THEME = "document.documentElement.dataset.theme"
 HEAVIEST = 2_000_000  # bytes, everything that a page loads when it is read to its end, uncompressed
 
 # What is wrong with the page that is open, one line for each finding.
@@ -63,14 +71,18 @@ SCROLLING = """() => {
 }"""
 
 
-def problems(page, widths=(1280, 390, 360)):
-    """What is wrong with an open page, at these widths, the last of which is a small phone's."""
-    page.evaluate(WHOLE)
-    found = page.evaluate(PROBE)
+def too_wide(page, widths):
+    found = []
     for width in widths:
         page.set_viewport_size({"width": width, "height": 900})
         found += [f"at {width} px: {problem}" for problem in page.evaluate(WIDTH)]
-    return found + page.evaluate(SCROLLING)
+    return found
+
+
+def problems(page):
+    """What is wrong with an open page, on a desk and on phones, the last of which is a small one."""
+    page.evaluate(WHOLE)
+    return page.evaluate(PROBE) + too_wide(page, (1280, 390, 360)) + page.evaluate(SCROLLING)
 
 
 def files_of(urls):
@@ -80,22 +92,25 @@ def files_of(urls):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole(visit, name):
+    """All that is asked of every page, in one visit: on a desk in light and dark, and on phones. What takes long, such
+    as another width, comes once."""
     page, complaints = visit(name)
-    theme = "document.documentElement.dataset.theme"
-    assert page.evaluate(theme) == "light"
-    found = problems(page)
+    assert page.evaluate(THEME) == "light"
+    page.evaluate(WHOLE)
+    page.add_style_tag(content=AT_ONCE)
+    found = page.evaluate(PROBE) + too_wide(page, [1280])
+    requested = set(visit.requested)  # later also what no reader needs, such as every font
+    found += cut_off(page)
+    found += inaccessible(page, contrast=name in EACH_KIND)  # also that in dark nothing is elsewhere
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"{THEME} === 'light'")
+    page.evaluate(UNDO)
+    found += too_wide(page, [390]) + (cut_off(page, [390]) if name in CUT_ON_A_PHONE else [])
+    found += too_wide(page, [360]) + page.evaluate(SCROLLING) + out_of_reach(page)
     images = page.evaluate("[...document.images].map(image => image.src)")  # also those that wait
-    loaded = files_of([*visit.requested, *images])
+    loaded = files_of([*requested, *images])
     assert sum(path.stat().st_size for path in loaded) < HEAVIEST
     assert len([path for path in loaded if path.suffix == ".css" and "_static" in path.parts]) == 1
-    found += out_of_reach(page)  # at 360 px
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"{theme} === 'dark'")  # the theme's script listens
-    found += [f"in dark: {problem}" for problem in page.evaluate(WIDTH)]  # other colours, no other sizes
-    page.emulate_media(color_scheme="light")
-    page.wait_for_function(f"{theme} === 'light'")
-    found += inaccessible(page)
     assert found + complaints == []
 
 
