@@ -27,8 +27,8 @@ SETTLED = """async () => {
   for (let i = 0; i < 2; i++) await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
 }"""
 
-# Where nothing but `visible` is computed, `overflow: visible` changes nothing. A box without content hides nothing. What
-# screen readers read is clipped to nothing, whether it overflows or not.
+# Where nothing but `visible` is computed, `overflow: visible` changes nothing. A box without content hides nothing.
+# What is there for screen readers is clipped to nothing, whether it overflows or not.
 SUSPECTS = """() => {
   const hides = e => {
     const style = getComputedStyle(e);

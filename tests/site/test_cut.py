@@ -9,14 +9,16 @@ DAMAGE = {  # a rule: what it does to formulas or code
     "div.math mjx-container { padding-block: 0 !important; margin-block: 0 !important }": "at 1280 px clipped",
     "span.math { overflow: hidden; display: inline-block; height: 0.9em }": "at 1280 px clipped",
     ".math mjx-c { overflow: hidden; max-height: 0.4em }": "at 1280 px clipped",
-    "@media (max-width: 400px) { div.math mjx-container { padding-block: 0 !important } }": "at 390 px clipped",
+    "@media (width < 400px) { .math mjx-container { padding-block: 0 !important; margin-block: 0 !important } }": (
+        "at 390 px clipped"
+    ),
     ".bd-article .highlight pre { width: 90px; overflow: auto; white-space: pre !important }": "too wide",
     "div.math mjx-container { max-width: 90px; overflow: auto hidden }": "too wide",
 }
 
 
 def test_what_is_cut_off_is_found(visit):
-    page, _ = visit("book/vae/svi_model.html")
+    page, _ = visit("book/flows/change_of_variables.html")
     page.evaluate(WHOLE)
     page.add_style_tag(content=AT_ONCE)
     assert cut_off(page, (1280, 390)) == []
