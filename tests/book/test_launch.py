@@ -21,7 +21,9 @@ from dgm_helpers.notebook.colab import PACKAGES
 
 URL = "https://github.com/example-org/example.book"
 NAMES = [str(path.relative_to(ROOT)) for path in notebooks()]
-NOTEBOOK, DERIVATION = "notebooks/mcmc/kl_contraction", "book/mcmc/kl_contraction"  # the quickest to build and execute
+NOTEBOOK, DERIVATION = "notebooks/mcmc/kl_contraction", "book/mcmc/kl_contraction"  # quick to build
+STATUS = json.loads((ROOT / "notebooks" / "status.json").read_text(encoding="utf8"))
+QUICKEST = min(STATUS, key=lambda name: STATUS[name]["processor_seconds"])  # to execute
 
 
 def git(*command, **variables):
@@ -184,6 +186,8 @@ def launched(copy, tmp_path_factory):
     """(bare repository, checkout) after the Pages workflow's steps in a fork, twice: as after a second push."""
     bare, checkout = tmp_path_factory.mktemp("github") / "fork.git", tmp_path_factory.mktemp("runner") / "book"
     git("clone", "--quiet", "--bare", str(copy), str(bare))
+    for name in ("core.compression", "pack.window"):  # what Colab fetches from here, weights above all, as it is
+        git("-C", str(bare), "config", name, "0")
     git("clone", "--quiet", str(bare), str(checkout))
     for message in ("first", "second"):
         git("-C", str(checkout), "reset", "--hard", "--quiet")
@@ -305,7 +309,7 @@ def test_a_notebook_of_the_branch_runs_to_its_end_on_colab(launched, tmp_path):
     bare_python(tmp_path)
     content = tmp_path / "content"
     content.mkdir()
-    text = git("-C", str(bare), "show", f"launch:{NOTEBOOK}.ipynb")
+    text = git("-C", str(bare), "show", f"launch:{QUICKEST}")
     (content / "opened.ipynb").write_text(text, encoding="utf8")
     done = on_colab(tmp_path, EXECUTE, bare)
     assert done.returncode == 0, done.stderr[-2000:]
