@@ -6,8 +6,7 @@ import torch
 
 torch.set_num_threads(1)
 LONGEST = (  # then notebooks
-    "test_site.py", "test_cut.py", "test_launch.py", "test_quality.py", "test_metadata.py", "test_practice.py",
-    "test_play.py",
+    "test_site.py", "test_launch.py", "test_play.py", "test_quality.py", "test_metadata.py", "test_practice.py",
 )  # fmt: skip
 
 

@@ -190,6 +190,8 @@ def finger(page, *points):
     for point in points[1:]:
         touch("touchMove", point)
     touch("touchEnd")
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    session.detach()  # the window is used again
 
 
 def test_mouse_drags_the_point(play):
