@@ -273,3 +273,19 @@ def test_execution_records_what_it_depended_on(book, monkeypatch):
     entry = digests.read(stored)[NOTEBOOK]
     assert entry["weights"] == {"x.safetensors": digests.weights_digest(book / "weights" / "x.safetensors")}
     assert digests.stale(path, entry, book) == []
+
+
+def test_execution_keeps_the_numbers_behind_the_books_claims(book, monkeypatch):
+    monkeypatch.setattr(execute, "ROOT", book)
+    monkeypatch.setattr(execute, "STATUS", book / "notebooks" / "status.json")
+    kept = book / "notebooks" / "checks.json"
+    notes = [
+        {"claim": c, "measured": {"off": n}, "settings": {"WIDTH": "3"}} for c, n in (("near", "0.1"), ("far", "9"))
+    ]
+    code = "import os\nwith open(os.environ['DGM_CHECKS'], 'a') as log:\n    print('''{}''', file=log)"
+    write_notebook(book / NOTEBOOK, code.format("\n".join(map(json.dumps, notes))))
+    execute.execute(book / NOTEBOOK, store=False)
+    assert not kept.exists()
+    execute.execute(book / NOTEBOOK)
+    claims = {"near": {"off": "0.1"}, "far": {"off": "9"}}
+    assert digests.read(kept) == {NOTEBOOK: {"settings": {"WIDTH": "3"}, "claims": claims}}
