@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dgm_helpers.probability.arguments import rows, tensors, whole
+from dgm_helpers.probability.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_normal, sample_normal
 from dgm_helpers.probability.quadrature import Grid, log_integral, moments
 
@@ -44,7 +44,6 @@ def posterior_moments(model, x, points, *, batch_size=100):
     two of (N, 2).
     """
     _check(x, points=points)
-    rows(x, x.shape[1], points, "images x")
     log_joint, results = model.grid_log_joint(points), []
     with torch.no_grad():
         for log_f in map(log_joint, x.split(batch_size)):

@@ -353,7 +353,7 @@ def test_model_refuses_what_is_no_mixture():
     ):
         with pytest.raises(ValueError, match=message):
             GaussianMixture(weights, means, covariances)
-    with pytest.raises(ValueError, match=r"expected points of shape \(N, 2\)"):
+    with pytest.raises(ValueError, match=r"expected points of shape \(..., 2\), got \(4, 3\)"):
         GaussianMixture(half, torch.zeros(2, 2), eye).log_prob(torch.zeros(4, 3))
 
 

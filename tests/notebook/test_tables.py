@@ -29,7 +29,7 @@ def test_an_estimate_takes_pythons_numbers_in_full_and_any_kind():
 
 
 def test_one_value_has_no_error():
-    with pytest.raises(ValueError, match=r"at least two values, got \(1,\)"):
+    with pytest.raises(ValueError, match=r"at least two values, for a standard error, got \(1,\)"):
         Estimate.of(torch.tensor([1.0]))
 
 
