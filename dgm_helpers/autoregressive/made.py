@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dgm_helpers.probability.arguments import rows as check_rows
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import rows as check_rows
+from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_bernoulli, sample_bernoulli
 
 

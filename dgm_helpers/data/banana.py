@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 
 BANANA_SIZE, BANANA_MEAN, BANANA_STD = 100, 1.1179132108624679, 1.9120406866588326  # the course's data; ddof = 0
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from dgm_helpers.probability.arguments import whole
+from dgm_helpers.arguments import whole
 from dgm_helpers.probability.densities import log_standard_normal
 from dgm_helpers.training.fit import Draws, fit, one_cycle
 

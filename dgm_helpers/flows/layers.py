@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from dgm_helpers.probability.arguments import rows, whole
+from dgm_helpers.arguments import rows, whole
 from dgm_helpers.probability.densities import log_standard_normal, softplus
 
 

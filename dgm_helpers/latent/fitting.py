@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.latent.mixtures import GaussianMixture, check_points, em_step, log_prior
-from dgm_helpers.probability.arguments import tensors, whole
 
 
 class MixtureFit(NamedTuple):

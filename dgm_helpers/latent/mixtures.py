@@ -5,7 +5,7 @@ N points of dimension D, K components. A quadratic form is the squared norm of a
 
 import torch
 
-from dgm_helpers.probability.arguments import rows, tensors, whole
+from dgm_helpers.arguments import rows, tensors, whole
 from dgm_helpers.probability.densities import LOG_2PI
 
 BLOCK = 512  # points taken at a time: (K, BLOCK, D) numbers, so that they stay in the cache

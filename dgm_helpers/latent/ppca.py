@@ -7,8 +7,8 @@ import math
 
 import torch
 
+from dgm_helpers.arguments import rows, tensors, whole
 from dgm_helpers.latent.spectra import spectrum
-from dgm_helpers.probability.arguments import rows, tensors, whole
 from dgm_helpers.probability.densities import LOG_2PI
 
 

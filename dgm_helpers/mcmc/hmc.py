@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.training.cuda_graphs import Replayed
 from dgm_helpers.training.speed import reason, took
 

@@ -8,7 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 
 LOG_2PI = math.log(2 * math.pi)
 

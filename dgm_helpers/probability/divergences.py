@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 
 
 def _check_distributions(**named):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors
+from dgm_helpers.arguments import tensors
 
 
 def minimise(objective, *start):

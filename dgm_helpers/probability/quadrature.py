@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 
 
 class Grid(torch.Tensor):

@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors
+from dgm_helpers.arguments import tensors
 
 
 def _check(x, y, noise_var):

@@ -8,7 +8,7 @@ import re
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors
+from dgm_helpers.arguments import tensors
 
 CLOSE = 1e-4  # relative: processors round differently; the smallest change of a formula shifts a loss by far more
 

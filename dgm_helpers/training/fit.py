@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from dgm_helpers.probability.arguments import whole
+from dgm_helpers.arguments import whole
 from dgm_helpers.training.cuda_graphs import ReplayedStep
 from dgm_helpers.training.device import device_name
 from dgm_helpers.training.speed import compiled_parts, usable_precision

@@ -7,7 +7,7 @@ import functools
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_mean_exp
 
 BOUND_COUNTS = [1, 5, 10, 50, 100, 500, 1000, 5000]  # each divides the next

@@ -2,7 +2,7 @@
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors
+from dgm_helpers.arguments import tensors
 from dgm_helpers.probability.densities import log_mean_exp
 
 

@@ -5,7 +5,7 @@ They take and give flattened images, as the MLPs of ``networks`` do, with any le
 
 from torch import nn
 
-from dgm_helpers.probability.arguments import rows, whole
+from dgm_helpers.arguments import rows, whole
 
 BODY = 32  # the convolutions see 32 x 32 pixels: three strides of 2 leave 4 x 4
 

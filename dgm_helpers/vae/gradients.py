@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_normal, sample_normal
 
 

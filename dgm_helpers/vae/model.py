@@ -9,7 +9,7 @@ import warnings
 import torch
 from torch import nn
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.probability.densities import (
     kl_standard_normal,
     log_normal,

@@ -4,7 +4,7 @@ import itertools
 
 from torch import nn
 
-from dgm_helpers.probability.arguments import rows, whole
+from dgm_helpers.arguments import rows, whole
 
 
 def mlp(widths, activation=nn.ReLU):

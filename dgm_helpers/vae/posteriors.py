@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dgm_helpers.probability.arguments import tensors, whole
+from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_normal, sample_normal
 from dgm_helpers.probability.quadrature import Grid, log_integral, moments
 

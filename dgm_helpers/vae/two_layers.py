@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from dgm_helpers.probability.arguments import whole
+from dgm_helpers.arguments import whole
 from dgm_helpers.probability.densities import log_normal, log_standard_normal, sample_normal
 from dgm_helpers.vae.likelihoods import Bernoulli
 from dgm_helpers.vae.model import VAE

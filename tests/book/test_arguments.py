@@ -354,7 +354,7 @@ NOT_HERE = {
     "device_name best_device",
     "without arguments, or functions as arguments": "ways adam one_cycle Draws flow_loss load_mnist data_dir",
     "tested beside their module": "check glue table benchmark_record install_missing TwoLayerVAE Bernoulli "
-    "elbo_on_grid hmc_step binarise fixed_binarisation threshold",
+    "elbo_on_grid hmc_step binarise fixed_binarisation grey_values threshold",
     "drawing": "banana_contours grid_errors latent_scatter scatter_by_class show_images show_lattice use_style",
 }
 

@@ -69,7 +69,7 @@ def test_an_impossible_grid_is_refused(arguments):
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match=r"\(\.\.\., n1, n2\), got \(5,\)"):
         log_integral(torch.zeros(5), 0.1)
-    with pytest.raises(ValueError, match=r"the grid is \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"on the grid \(3, 3\), got \(\.\.\., \(4, 4\)\)"):
         moments(torch.zeros(4, 4), torch.zeros(3, 3, 2))
 
 
