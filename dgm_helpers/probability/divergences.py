@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
@@ -57,6 +56,18 @@ def _check_points(x, y, k):
             raise ValueError(f"expected finite points, got {int((~points.isfinite()).any(1).sum())} others in {name}")
 
 
+def _neighbour_distance(points, queries, k):
+    """Distance of each query to its k-th nearest point: (m, D) and (n, D) to (n,). By a tree, or in many dimensions,
+    where a tree visits most points, by comparing all; a matrix product orders them, their distances are then taken."""
+    if points.shape[1] < 8:
+        return torch.from_numpy(cKDTree(points.numpy()).query(queries.numpy(), k=[k])[0][:, 0])
+    squares, found = points.square().sum(1), []
+    for part in queries.split(500):
+        nearest = torch.addmm(squares, part, points.T, alpha=-2).topk(k, largest=False).indices
+        found.append((part.unsqueeze(1) - points[nearest]).norm(dim=-1).amax(1))
+    return torch.cat(found)
+
+
 def kl_knn(x, y, k=3):
     r"""Estimate KL(p || q) from draws, :math:`\frac Dn\sum_i \log\frac{\nu_k(i)}{\rho_k(i)} + \log\frac{m}{n-1}`.
 
@@ -69,11 +80,10 @@ def kl_knn(x, y, k=3):
     x, y = (torch.as_tensor(t, dtype=torch.float64, device="cpu").detach() for t in (x, y))
     k = whole("k", k, 1)
     _check_points(x, y, k)
-    x, y = x.numpy(), y.numpy()
-    rho = cKDTree(x).query(x, k=[k + 1])[0]  # the nearest is the point itself
-    nu = cKDTree(y).query(x, k=[k])[0]
+    rho = _neighbour_distance(x, x, k + 1)  # the nearest is the point itself
+    nu = _neighbour_distance(y, x, k)
     for name, distance in (("x", rho), ("y", nu)):
         if count := int((distance == 0).sum()):
             raise ValueError(f"expected distinct points, got {count} of x at distance 0 from neighbour {k} in {name}")
     n, dim = x.shape
-    return dim * float(np.log(nu / rho).mean()) + math.log(len(y) / (n - 1))
+    return dim * float((nu / rho).log().mean()) + math.log(len(y) / (n - 1))

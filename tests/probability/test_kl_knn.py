@@ -21,12 +21,14 @@ def test_by_hand():
     assert kl_knn(x, y, k=2) == pytest.approx(math.log(5 / 3 * 4 / 2 * 2.5 / 3) / 3)
 
 
+@pytest.mark.parametrize("dim", [3, 12])  # by a tree, and by comparing all
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_equals_all_pairs(k):
-    x, y = normal(60, 3, seed=1), 1.5 * normal(45, 3, seed=2) + 0.3
-    rho = torch.cdist(x, x).sort(1).values[:, k]
-    nu = torch.cdist(x, y).sort(1).values[:, k - 1]
-    expected = 3 * (nu / rho).log().mean() + math.log(45 / 59)
+def test_equals_all_pairs(k, dim):
+    x, y = normal(600, dim, seed=1), 1.5 * normal(450, dim, seed=2) + 0.3
+    exactly = {"compute_mode": "donot_use_mm_for_euclid_dist"}
+    rho = torch.cdist(x, x, **exactly).sort(1).values[:, k]
+    nu = torch.cdist(x, y, **exactly).sort(1).values[:, k - 1]
+    expected = dim * (nu / rho).log().mean() + math.log(450 / 599)
     assert kl_knn(x, y, k=k) == pytest.approx(expected.item(), rel=1e-9)
 
 
