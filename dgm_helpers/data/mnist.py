@@ -40,7 +40,7 @@ def load_mnist(root=None, *, name="mnist", device=None):
     for file in NAMES:
         numbers = read(source, file, found[file])
         # divided here: a GPU rounds otherwise, and digests would differ
-        parts.append((numbers.flatten(1).float() / 255 if numbers.dim() > 1 else numbers.long()).to(device))
+        parts.append((numbers.flatten(1).float().div_(255) if numbers.dim() > 1 else numbers.long()).to(device))
     return MNIST(*parts)
 
 
