@@ -2,7 +2,8 @@
 
 from dgm_helpers.vae import gradients
 from dgm_helpers.vae.bound_training import (
-    BOUND_COUNTS, bounds_in_parts, log_p_of_seeds, log_weights_in_parts, mean_gain, measured_bounds,
+    BOUND_COUNTS, bounds_in_parts, first_losses, log_p_of_seeds, log_weights_in_parts, mean_gain, measured_bounds,
+    measured_first_epoch,
 )  # fmt: skip
 from dgm_helpers.vae.bounds import effective_sample_size, elbo, iwae, normalised_weights
 from dgm_helpers.vae.convolutional import ConvDecoder, ConvEncoder
@@ -22,9 +23,9 @@ from dgm_helpers.vae.two_layers import TwoLayerVAE
 __all__ = [
     "BOUND_COUNTS", "IWAE_OBJECTIVES", "IWAE_PAIRS", "IWAE_PUBLISHED", "VAE", "Bernoulli", "ConvDecoder",
     "ConvEncoder", "Gaussian", "LocalGrids", "MLPDecoder", "MLPEncoder", "TwoLayerVAE", "best_gaussian",
-    "bounds_in_parts", "doubly_reparameterised_bound", "effective_sample_size", "elbo", "elbo_on_grid", "gradients",
-    "iwae", "iwae_run", "iwae_runs", "local_grids", "log_p_of_seeds", "log_weights_in_parts", "mean_gain",
-    "measured_bounds", "mlp", "normalised_weights", "path_derivative_elbo", "posterior_moments",
+    "bounds_in_parts", "doubly_reparameterised_bound", "effective_sample_size", "elbo", "elbo_on_grid", "first_losses",
+    "gradients", "iwae", "iwae_run", "iwae_runs", "local_grids", "log_p_of_seeds", "log_weights_in_parts", "mean_gain",
+    "measured_bounds", "measured_first_epoch", "mlp", "normalised_weights", "path_derivative_elbo", "posterior_moments",
     "reparameterised_bound", "resampled_bound", "svi", "svi_base", "svi_run", "vae_2d_loss", "vae_2d_model",
     "vae_2d_run",
 ]  # fmt: skip

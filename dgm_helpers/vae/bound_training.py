@@ -3,7 +3,10 @@
 N images of D pixels, K draws for each. A graphics card decodes many draws at once, a processor few that fit its cache.
 """
 
+import contextlib
+import copy
 import functools
+import math
 
 import torch
 
@@ -87,3 +90,38 @@ def mean_gain(log_p, other, spread):
         raise ValueError(f"expected (seeds, N) of the same images, got {tuple(log_p.shape)} and {tuple(other.shape)}")
     gain = log_p.mean(0) - other.mean(0)
     return float(gain.mean()), float((gain.var() / len(gain) + spread**2 * (1 / len(log_p) + 1 / len(other))) ** 0.5)
+
+
+class _Enough(Exception):
+    pass
+
+
+def first_losses(run, steps):
+    """Losses of a run's first steps, trained afresh from its seed on the processor: (steps,), nats."""
+    seen, short = [], copy.copy(run)
+
+    def loss(*arguments):
+        if len(seen) == steps:
+            raise _Enough
+        seen.append(run.loss(*arguments))
+        return seen[-1]
+
+    short.loss, short.data, short.device = loss, run.data.cpu(), torch.device("cpu")
+    with contextlib.suppress(_Enough), torch.enable_grad():
+        short.start()
+    return torch.stack([value.detach() for value in seen])
+
+
+def measured_first_epoch(run, other):
+    """``first_losses`` of a whole epoch of a run and of one that it is compared with, measured once.
+
+    {"run": (steps,), "other": (steps,)}. The first three of each are computed again at every load.
+    """
+
+    whole = math.ceil(len(run.data) / run.options["batch_size"])
+
+    def losses(model, x, generator, steps=whole):
+        return {"run": first_losses(run, steps), "other": first_losses(other, steps)}
+
+    probe = functools.partial(losses, steps=3)
+    return run.measure("first", losses, run.data, seed=run.seed, probe=probe, other=other.options)

@@ -11,10 +11,12 @@ from dgm_helpers.training.soap import SOAP
 from dgm_helpers.vae import bound_training
 from dgm_helpers.vae.bound_training import (
     bounds_in_parts,
+    first_losses,
     log_p_of_seeds,
     log_weights_in_parts,
     mean_gain,
     measured_bounds,
+    measured_first_epoch,
     pixel_log_odds,
 )
 from dgm_helpers.vae.model import VAE
@@ -166,3 +168,34 @@ def test_bounds_are_measured_of_the_loaded_model(mnist, tmp_path, monkeypatch):
     of_seeds = log_p_of_seeds({("a", 0): values, ("b", 0): values, ("a", 1): {"log_p": -values["log_p"]}})
     assert {name: tuple(log_p.shape) for name, log_p in of_seeds.items()} == {"a": (2, 8), "b": (1, 8)}
     torch.testing.assert_close(of_seeds["a"][1], -values["log_p"])
+
+
+def test_first_losses_are_those_of_the_run_step_by_step(mnist):
+    run = iwae_run(mnist, 1, "VAE", 1, 0)
+    losses = first_losses(run, 4)  # an epoch is one step here
+    assert losses.tolist() == pytest.approx(run.start(epochs=4).history.loss, rel=1e-6)
+    assert not losses.requires_grad
+    run.options["batch_size"] = 5  # three steps
+    losses, sizes = first_losses(run, 3), torch.tensor([5.0, 5.0, 2.0])
+    assert float(losses @ sizes) / 12 == pytest.approx(run.start(epochs=1).history.loss[0], rel=1e-6)
+
+
+def test_a_first_epoch_is_measured_of_both_runs_and_its_start_compared_at_every_load(mnist, tmp_path, monkeypatch):
+    monkeypatch.setenv("DGM_WEIGHTS_DIR", str(tmp_path / "weights"))
+    monkeypatch.setenv("DGM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DGM_RETRAIN", "auto")
+    run, other, third = (iwae_run(mnist, 1, "VAE", 1, 0, peak=peak) for peak in (3e-3, 1.5e-3, 1e-3))
+    for each in (run, other, third):
+        each.options |= {"epochs": 2, "batch_size": 3}
+    run.load(train=True, progress=False)
+    with pytest.warns(UserWarning, match="iwae_vae_1_seed_0_first"):
+        values = measured_first_epoch(run, other)
+    assert values["run"].tolist() == first_losses(run, 4).tolist()
+    assert values["other"].tolist() == first_losses(other, 4).tolist()
+    monkeypatch.setenv("DGM_RETRAIN", "never")
+    torch.testing.assert_close(measured_first_epoch(run, other), values)
+    with pytest.raises(RuntimeError, match="is missing"):
+        measured_first_epoch(run, third)
+    run.loss = lambda *arguments, loss=run.loss: 1.01 * loss(*arguments)
+    with pytest.raises(RuntimeError, match="is missing"):
+        measured_first_epoch(run, other)
