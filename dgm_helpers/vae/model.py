@@ -3,7 +3,6 @@
 B is the batch, D the number of pixels, L the latent dimension, K the number of draws per example.
 """
 
-import math
 import warnings
 
 import torch
@@ -15,13 +14,12 @@ from dgm_helpers.probability.densities import (
     log_normal,
     log_standard_normal,
     sample_normal,
-    softplus,
 )
-from dgm_helpers.probability.quadrature import grid_2d, log_integral
+from dgm_helpers.probability.quadrature import grid_2d
 from dgm_helpers.vae.likelihoods import Bernoulli
 from dgm_helpers.vae.networks import MLPDecoder, MLPEncoder, widths
+from dgm_helpers.vae.tiles import decode, posterior_sums
 
-GRID_POINTS = 2**11  # of a latent grid decoded at a time: the hidden layers of all would not fit into 4 GiB
 BORDER = 1e-4  # of an image's posterior mass on the grid's outermost points: with more, log p(x) is too low
 
 
@@ -104,21 +102,15 @@ class VAE(nn.Module):
         is left of log p(x | z) = x . l(z) - sum_d log(1 + exp l_d(z)) is one matrix product for each batch.
         Raises ValueError for a likelihood that is not the Bernoulli's.
         """
-        if not isinstance(self.log_likelihood, Bernoulli):
-            raise ValueError(f"grid_log_joint is for a Bernoulli, this model has {self.log_likelihood}")
-        rows = points.flatten(0, 1)
-        logits = rows.new_empty(len(rows), self.decoder(rows[:1]).shape[-1])
-        for part, points_of_part in zip(logits.split(GRID_POINTS), rows.split(GRID_POINTS), strict=True):
-            part.copy_(self.decoder(points_of_part))
-        normaliser = torch.cat([softplus(part).sum(-1) for part in logits.split(GRID_POINTS)])
-        constant = log_standard_normal(rows) - normaliser
-        return lambda x: torch.addmm(constant, x, logits.T).unflatten(-1, points.shape[:2])
+        logits, constant = decode(self, points.flatten(0, 1))
+        return lambda x: torch.addmm(-constant, x, logits.T).unflatten(-1, points.shape[:2])
 
     @torch.no_grad()
     def log_evidence(self, bits, *, half_width=6.0, spacing=0.05):
         r"""Exact :math:`\log p(x) = \log \int p(x, z)\,dz`, by a grid over a square: (N, D) -> (N,), nats.
 
-        The square is [-half_width, half_width]^2. Compare other widths and spacings to know the error.
+        The square is [-half_width, half_width]^2. Compare other widths and spacings to know the error. Of it
+        only the tiles are visited where an image's posterior can be (``tiles``).
         Warns if more than ``BORDER`` of an image's posterior lies at the border. Raises ValueError for another latent
         dimension, or data that are not bits; bits may have any dtype.
         """
@@ -131,13 +123,9 @@ class VAE(nn.Module):
             raise ValueError(f"expected bits, got values from {float(bits.min()):g} to {float(bits.max()):g}")
         bits = bits.to(next(self.parameters()).dtype)  # whole numbers and bools are bits too
         grid = grid_2d(-half_width, half_width, spacing, dtype=bits.dtype, device=bits.device)
-        log_joint, log_p, outside = self.grid_log_joint(grid), [], 0
-        for batch in bits.split(100):
-            log_f = log_joint(batch)
-            log_p.append(log_integral(log_f, grid.spacing))
-            edges = torch.cat([log_f[:, [0, -1]], log_f[:, 1:-1, [0, -1]].mT], -1)  # (b, 2, n + n - 2)
-            outside += int((log_integral(edges, grid.spacing) > log_p[-1] + math.log(BORDER)).sum())
+        sums = posterior_sums(self, bits, grid)
+        outside = int((sums.border > BORDER).sum())
         if outside:
             message = f"{outside} of {len(bits)} posteriors reach the border of the grid of half-width {half_width:g}"
             warnings.warn(f"{message}: their log p(x) is too low", stacklevel=3)  # past no_grad
-        return torch.cat(log_p)
+        return sums.log_p

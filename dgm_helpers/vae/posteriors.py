@@ -11,7 +11,8 @@ import torch
 
 from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_normal, sample_normal
-from dgm_helpers.probability.quadrature import Grid, log_integral, moments
+from dgm_helpers.probability.quadrature import Grid, log_integral
+from dgm_helpers.vae.tiles import posterior_sums
 
 
 def _check(x, **grids):
@@ -37,21 +38,6 @@ class LocalGrids(NamedTuple):
         return log_integral(self.log_f, self.unit_points.spacing)
 
 
-def posterior_moments(model, x, points, *, batch_size=100):
-    """Exact log p(x), and the mean and the standard deviations of p(z | x), on one grid for all images.
-
-    model: a ``VAE`` with two latent dimensions; x: (N, D); points: of ``grid_2d``. Returns (N,), nats, and
-    two of (N, 2).
-    """
-    _check(x, points=points)
-    log_joint, results = model.grid_log_joint(points), []
-    with torch.no_grad():
-        for log_f in map(log_joint, x.split(batch_size)):
-            mean, cov = moments(log_f, points)
-            results.append((log_integral(log_f, points.spacing), mean, cov.diagonal(dim1=-2, dim2=-1).sqrt()))
-    return tuple(torch.cat(column) for column in zip(*results, strict=True))
-
-
 def local_grids(model, x, shared_points, unit_points, *, batch_size=10):
     """Give each image a grid placed by the moments of its posterior on the grid that all share.
 
@@ -59,7 +45,7 @@ def local_grids(model, x, shared_points, unit_points, *, batch_size=10):
     Returns LocalGrids.
     """
     _check(x, shared_points=shared_points, unit_points=unit_points)
-    _, mean, scale = posterior_moments(model, x, shared_points, batch_size=batch_size)
+    _, mean, scale, _ = posterior_sums(model, x, shared_points)
     # a posterior much narrower than the shared spacing looks like a point there: keep its grid from collapsing
     scale, values = scale.clamp(min=shared_points.spacing / 4), []
     with torch.no_grad():

@@ -15,7 +15,7 @@ from dgm_helpers.vae.bounds import elbo, iwae
 from dgm_helpers.vae.model import VAE
 from dgm_helpers.vae.multisample import doubly_reparameterised_bound, path_derivative_elbo
 from dgm_helpers.vae.networks import MLPDecoder, MLPEncoder
-from dgm_helpers.vae.posteriors import posterior_moments
+from dgm_helpers.vae.tiles import posterior_sums
 from dgm_helpers.vae.two_layers import TwoLayerVAE
 
 IWAE_OBJECTIVES = {  # objective and number of draws; at K = 1 the two objectives are one
@@ -131,7 +131,7 @@ def svi_base(mnist, **changes):
 
         record = {"valid_elbo": bound(valid)}
         for split, x in (("train", train[:1000]), ("test", test)):
-            log_p, mean, sd = posterior_moments(model, x, points)
+            log_p, mean, sd, _ = posterior_sums(model, x, points)
             miss = (model.encoder(x)[0] - mean).square().mean(1).sqrt()
             values = {"elbo": bound(x), "log_p": log_p.mean(), "miss": miss.median(), "sd": sd.prod(1).sqrt().median()}
             record |= {f"{split}_{key}": float(value) for key, value in values.items()}

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from dgm_helpers.probability.quadrature import grid_2d, log_evidence
+from dgm_helpers.vae import tiles
 from dgm_helpers.vae.model import VAE, MLPDecoder, MLPEncoder
-from dgm_helpers.vae.posteriors import best_gaussian, elbo_on_grid, local_grids, posterior_moments, svi
+from dgm_helpers.vae.posteriors import best_gaussian, elbo_on_grid, local_grids, svi
 
 MEAN, COV = torch.tensor([[0.3, -0.8], [-1.0, 0.2]]).double(), torch.tensor([[0.5, 0.3], [0.3, 0.4]]).double()
 LOG_Z = torch.tensor([-3.0, -700.0]).double()
@@ -22,20 +23,37 @@ class GaussianPosterior(nn.Module):
         index = x[:, 0].long()
         return LOG_Z[index] + torch.distributions.MultivariateNormal(MEAN[index], COV).log_prob(z)
 
-    def grid_log_joint(self, points):
-        return lambda x: self.log_joint(x, points.flatten(0, 1).unsqueeze(1)).T.unflatten(1, points.shape[:2])
+
+def one_tile(model, x, points):
+    """All points for all images, of a model that is no VAE."""
+    if isinstance(model, VAE):
+        yield from occupied_tiles(model, x, points)
+    else:
+        index = torch.arange(len(points.flatten(0, 1)))
+        yield torch.arange(len(x)), index, model.log_joint(x, points.flatten(0, 1).unsqueeze(1)).T
+
+
+occupied_tiles = tiles.occupied_tiles
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _any_model():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "occupied_tiles", one_tile)
+        yield
 
 
 @pytest.fixture(scope="module")
 def grids():
-    return local_grids(GaussianPosterior(), torch.tensor([[0.0], [1.0]]), SHARED, UNIT, batch_size=1)
+    return local_grids(GaussianPosterior(), torch.tensor([[0.0], [1.0]]).double(), SHARED, UNIT, batch_size=1)
 
 
-def test_posterior_moments_are_the_known_ones():
-    log_p, mean, sd = posterior_moments(GaussianPosterior(), torch.tensor([[0.0], [1.0]]), SHARED, batch_size=1)
+def test_posterior_sums_are_the_known_ones():
+    log_p, mean, sd, border = tiles.posterior_sums(GaussianPosterior(), torch.tensor([[0.0], [1.0]]).double(), SHARED)
     torch.testing.assert_close(log_p, LOG_Z, atol=1e-6, rtol=0)
     torch.testing.assert_close(mean, MEAN, atol=1e-6, rtol=0)
     torch.testing.assert_close(sd, COV.diagonal().sqrt().expand(2, 2), atol=1e-6, rtol=0)
+    assert (border < 1e-9).all()
 
 
 def test_local_grids_are_placed_by_the_posterior_and_hold_its_mass(grids):
@@ -87,7 +105,7 @@ def test_of_two_modes_the_heavier_wins():
             each = torch.distributions.MultivariateNormal(modes, 0.04 * torch.eye(2, dtype=torch.float64))
             return torch.logsumexp(weights + each.log_prob(z.unsqueeze(-2)), -1)
 
-    elbo, mu, _ = best_gaussian(local_grids(TwoModes(), torch.zeros(1, 1), SHARED, UNIT), num_steps=600)
+    elbo, mu, _ = best_gaussian(local_grids(TwoModes(), torch.zeros(1, 1).double(), SHARED, UNIT), num_steps=600)
     assert float(mu[0, 0]) == pytest.approx(2.0, abs=0.05)
     assert float(elbo) == pytest.approx(math.log(0.7), abs=0.02)
 
