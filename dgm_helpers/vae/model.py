@@ -116,7 +116,7 @@ class VAE(nn.Module):
         """
         if self.latent_dim != 2:
             raise ValueError(f"expected a latent space of 2 dimensions, this model's has {self.latent_dim}")
-        tensors(floating=True, bits=bits)
+        tensors(bits=bits)
         if bits.ndim != 2:
             raise ValueError(f"expected bits of shape (N, D), got {tuple(bits.shape)}")
         if not ((bits == 0) | (bits == 1)).all():

@@ -11,17 +11,8 @@ import torch
 
 from dgm_helpers.arguments import tensors, whole
 from dgm_helpers.probability.densities import log_normal, sample_normal
-from dgm_helpers.probability.quadrature import Grid, log_integral
-from dgm_helpers.vae.tiles import posterior_sums
-
-
-def _check(x, **grids):
-    tensors(x=x)
-    if x.ndim != 2:
-        raise ValueError(f"expected images x of shape (N, D), got {tuple(x.shape)}")
-    for name, points in grids.items():
-        if not isinstance(points, Grid) or points.ndim != 3:
-            raise TypeError(f"expected {name} of grid_2d, got {type(points).__name__}")
+from dgm_helpers.probability.quadrature import log_integral
+from dgm_helpers.vae.tiles import check_images, posterior_sums
 
 
 class LocalGrids(NamedTuple):
@@ -44,7 +35,7 @@ def local_grids(model, x, shared_points, unit_points, *, batch_size=10):
     model: a ``VAE`` with two latent dimensions; x: (N, D); both sets of points: of ``grid_2d``, the unit points square.
     Returns LocalGrids.
     """
-    _check(x, shared_points=shared_points, unit_points=unit_points)
+    check_images(x, shared_points=shared_points, unit_points=unit_points)
     _, mean, scale, _ = posterior_sums(model, x, shared_points)
     # a posterior much narrower than the shared spacing looks like a point there: keep its grid from collapsing
     scale, values = scale.clamp(min=shared_points.spacing / 4), []

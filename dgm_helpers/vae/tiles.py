@@ -21,7 +21,9 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import max_pool2d, pad
 
+from dgm_helpers.arguments import tensors
 from dgm_helpers.probability.densities import log_standard_normal, softplus
+from dgm_helpers.probability.quadrature import Grid
 from dgm_helpers.vae.likelihoods import Bernoulli
 
 SIDE = 0.2  # of a tile, about
@@ -54,9 +56,25 @@ def decode(model, z):
 
 
 def bends(values):
-    """Second differences of (n1, n2, D) along both axes, absolute, summed over D: (n1 - 1, n2 - 1), of the tiles."""
+    """Second differences of (n1, n2, D) along both axes, absolute, summed over D: (n1 - 1, n2 - 1), of the tiles.
+
+    Infinite if there are too few points for a second difference: nothing is known then.
+    """
+    n1, n2 = values.shape[:2]
+    if min(n1, n2) < 3:
+        return values.new_full((n1 - 1, n2 - 1), math.inf)
     one, two = (values.diff(n=2, dim=axis).abs().sum(-1)[None] for axis in (0, 1))
     return max_pool2d(pad(one, (0, 0, 1, 1), "replicate") + pad(two, (1, 1, 0, 0), "replicate"), 2, 1)[0]
+
+
+def check_images(x, **grids):
+    """Raise TypeError or ValueError unless x is (N, D) and the grids are of ``grid_2d``."""
+    tensors(x=x)
+    if x.ndim != 2:
+        raise ValueError(f"expected images x of shape (N, D), got {tuple(x.shape)}")
+    for name, points in grids.items():
+        if not isinstance(points, Grid) or points.ndim != 3:
+            raise TypeError(f"expected {name} of grid_2d, got {type(points).__name__}")
 
 
 def occupied_tiles(model, x, points):
@@ -65,10 +83,10 @@ def occupied_tiles(model, x, points):
     model: a ``VAE`` of bits with two latent dimensions; x: (N, D), between 0 and 1; points: of ``grid_2d``. log_f:
     (len(rows), len(index)), nats, of one tile. A pair of an image and a point comes once, or not at all.
     """
-    side, ends = (
-        max(4, round(SIDE / points.spacing)),
-        torch.tensor(points.shape[:2], device=x.device),
-    )  # side: in points
+    if len(x) == 0:
+        return
+    side = max(4, round(SIDE / points.spacing))  # in points
+    ends = torch.tensor(points.shape[:2], device=x.device)
     tiles = [math.ceil(n / side) for n in points.shape[:2]]
     steps = torch.cartesian_prod(*(torch.arange(n + 1, device=x.device) for n in tiles))
     logits, constant = decode(model, points[0, 0] + side * points.spacing * steps.to(x.dtype))
@@ -108,6 +126,7 @@ def posterior_sums(model, x, points):
 
     Arguments as of ``occupied_tiles``. The sums are those over all points but for ``LEFT_OUT`` of the mass.
     """
+    check_images(x, points=points)
     edge, parts = torch.ones(points.shape[:2], dtype=torch.bool, device=x.device), []
     edge[1:-1, 1:-1] = False
     edge, flat = edge.flatten(), points.flatten(0, 1)

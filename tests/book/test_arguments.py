@@ -240,8 +240,8 @@ GOOD = {
     "gradients.rep": (gradients.reparameterised, dict(log_joint=lj, mu=T(3), log_var=T(3), shape=4)),
     "gradients.score": (gradients.score_function, dict(log_joint=lj, mu=T(3), log_var=T(3), shape=(2, 4))),
     "mean_of_others": (gradients.mean_of_others, dict(values=T(3, 4))),
-    "posterior_moments": (
-        lambda x, points: vae.posterior_moments(V(), x, points),
+    "posterior_sums": (
+        lambda x, points: vae.posterior_sums(V(), x, points),
         dict(x=bits, points=grid_2d(-3, 3, 1.0)),
     ),
     "local_grids": (
@@ -316,7 +316,7 @@ CASES = [(name, argument) for name in GOOD for argument in arguments(name)]
 def test_what_does_not_belong_there_is_refused_by_name(name, argument):
     function, value = GOOD[name][0], arguments(name)[argument]
     for label, odd in replacements(name, value).items():
-        if name in ("fit", "posterior_moments", "local_grids") and label in ("integers", "double"):
+        if name in ("fit", "posterior_sums", "local_grids") and label in ("integers", "double"):
             continue  # what the caller's own model says of them
         try:
             function(**arguments(name) | {argument: odd})
@@ -348,13 +348,14 @@ def test_a_count_of_any_kind_is_a_count(name, argument):
 NOT_HERE = {
     "constants": "LOG_2PI BANANA_MEAN BANANA_SIZE BANANA_STD EXACT PALETTE BOUND_COUNTS IWAE_OBJECTIVES IWAE_PAIRS "
     "IWAE_PUBLISHED FLOWS",
-    "what functions return": "MNIST HMCResult MixtureFit Spectrum LocalGrids History Trained",
+    "what functions return": "MNIST HMCResult MixtureFit Spectrum LocalGrids PosteriorSums History Trained",
     "of the book's own runs": "banana_log_weights banana_run best_start iwae_run iwae_runs svi_base svi_run "
-    "vae_2d_loss vae_2d_model vae_2d_run log_p_of_seeds measured_bounds Run read_file weights_dir cache_dir "
+    "vae_2d_loss vae_2d_model vae_2d_run log_p_of_seeds measured_bounds first_losses "
+    "measured_first_epoch Run read_file weights_dir cache_dir "
     "device_name best_device",
     "without arguments, or functions as arguments": "ways adam one_cycle Draws flow_loss load_mnist data_dir",
     "tested beside their module": "check glue table benchmark_record install_missing TwoLayerVAE Bernoulli "
-    "elbo_on_grid hmc_step binarise fixed_binarisation grey_values threshold",
+    "elbo_on_grid hmc_step occupied_tiles binarise fixed_binarisation grey_values threshold",
     "drawing": "banana_contours grid_errors latent_scatter scatter_by_class show_images show_lattice use_style",
 }
 
