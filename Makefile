@@ -13,6 +13,8 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 DGM_RETRAIN=never PYTHONHASHSEED
 TEST_OPTIONS := --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
   -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
+TESTS ?= notebooks tests
+
 .DEFAULT_GOAL := help
 .PHONY: help setup book site pdf test check fast lint format run vary cache execute retrain claims lab serve bench lock platforms clean
 
@@ -63,7 +65,7 @@ pdf: $(BUILDS)  ## build the whole book as one PDF (needs XeLaTeX and latexmk)
 	@echo "The book is built: $(abspath _build/latex/book.pdf)"
 
 test: $(READY) site  ## all tests: the package, every notebook re-executed and compared, the built site opened in a browser
-	$(TEST_ENV) $(BIN)/python -m pytest notebooks tests $(TEST_OPTIONS)
+	$(TEST_ENV) $(BIN)/python -m pytest $(TESTS) $(TEST_OPTIONS)
 
 check: $(READY)  ## of these the ones that a change can affect: what has not passed on this machine as it is now
 	$(TEST_ENV) $(BIN)/python tools/check.py $(TEST_OPTIONS)

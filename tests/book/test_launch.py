@@ -535,9 +535,55 @@ def test_pages_are_published_after_the_tests_alone():
     while "needs" in jobs[chain[-1]]:
         chain += as_list(jobs[chain[-1]]["needs"])
     assert jobs[chain[-1]]["uses"] == "./.github/workflows/ci.yml"
-    assert "make test" in [step.get("run") for step in steps("ci.yml", "test")]
+    assert any(step.get("run", "").startswith("make test ") for step in steps("ci.yml", "test"))
     writing = [name for name, job in jobs.items() if job.get("permissions", {}).get("contents") == "write"]
     assert writing == ["build"]
+
+
+def tested(arguments):
+    """The test files and notebooks that pytest finds below its arguments, which may be paths and --ignore=path."""
+    found, ignored = set(), [ROOT / a.removeprefix("--ignore=") for a in arguments.split() if a.startswith("--")]
+    for folder in (ROOT / a for a in arguments.split() if not a.startswith("--")):
+        found |= {*folder.rglob("test_*.py"), *folder.rglob("*.ipynb")}
+    return {path for path in found if not any(path.is_relative_to(folder) for folder in ignored)}
+
+
+def ci():
+    return yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+
+
+def test_the_parts_of_ci_are_together_what_make_test_runs_and_none_runs_twice():
+    parts = [tested(part["tests"]) for part in ci()["test"]["strategy"]["matrix"]["part"]]
+    default = re.search(r"(?m)^TESTS \?= (.*)$", (ROOT / "Makefile").read_text())[1]
+    assert set.union(*parts) == tested(default)
+    assert sum(map(len, parts)) == len(tested(default)) > 60
+    assert min(map(len, parts)) > 5
+    (command,) = (step["run"] for step in steps("ci.yml", "test") if "make" in step.get("run", ""))
+    assert command == 'make test TORCH=cpu TESTS="${{ matrix.part.tests }}"'
+    assert "if" not in str(ci()["test"].keys())  # no part is left out
+
+
+def test_the_packages_job_runs_every_test_of_the_package_with_both_ends_of_torch():
+    """Its folders are all of ``tests/`` but those of the book, the site and the notebooks' helpers."""
+    job = ci()["package"]
+    (command,) = (step["run"] for step in job["steps"] if "pytest tests" in step.get("run", ""))
+    folders = set(re.search(r"tests/\{([\w,]+)\}", command)[1].split(","))
+    assert folders == {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")} - {"book", "site", "notebook"}
+    ends = {entry["resolution"] for entry in job["strategy"]["matrix"]["include"]}
+    assert ends == {"lowest-direct", "highest"}
+    (install,) = (step["run"] for step in job["steps"] if "torch.in" in step.get("run", ""))
+    line = next(line for line in install.splitlines() if line.startswith("grep"))
+    asked = subprocess.run(
+        ["bash", "-c", line.split(">torch.in")[0]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert asked.stdout.split() == [need for need in needs if need.startswith("torch")]
+
+
+def test_a_scheduled_job_asks_for_the_other_systems():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "platforms.yml").read_text())
+    assert workflow[True]["schedule"]  # `on` reads as True
+    assert "make platforms" in [step.get("run") for step in steps("platforms.yml", "platforms")]
 
 
 def test_what_the_newest_job_installed_is_not_replaced(tmp_path):
