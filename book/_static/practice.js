@@ -3,6 +3,7 @@
   const root = document.documentElement, KEY = 'dgm-practice';
   const button = document.querySelector('.dgm-practice button');
   const solutions = [...document.querySelectorAll('details.dgm-solution')];
+  const folds = [...document.querySelectorAll('details:is(.dgm-solution, .sd-dropdown)')]; // with the asides
   if (!button) return;
 
   // a browser may have no storage for us: then the choice lasts as long as the page
@@ -12,7 +13,7 @@
   function remembered() {
     try { return localStorage.getItem(KEY) === 'on'; } catch { return root.dataset.practice === 'on'; }
   }
-  const unfold = folds => folds.forEach(fold => { fold.open = true; });
+  const unfold = some => some.forEach(fold => { fold.open = true; });
 
   function turn(on) {
     root.dataset.practice = on ? 'on' : 'off';
@@ -69,12 +70,12 @@
   // what the browser's own search found: most browsers open a fold by themselves, for the others open all
   document.addEventListener('keydown', event => {
     const find = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'f';
-    if (find && !('onbeforematch' in document.body)) unfold(solutions);
+    if (find && !('onbeforematch' in document.body)) unfold(folds);
   });
 
   let closedForPrint = [];
   window.addEventListener('beforeprint', () => {
-    closedForPrint = solutions.filter(fold => !fold.open);
+    closedForPrint = folds.filter(fold => !fold.open);
     unfold(closedForPrint);
   });
   window.addEventListener('afterprint', () => { closedForPrint.forEach(fold => { fold.open = false; }); });

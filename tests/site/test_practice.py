@@ -175,6 +175,20 @@ def test_print_shows_solutions(visit):
     assert not any(folds(page))
 
 
+def test_asides_open_for_print_and_for_links_into_them(visit):
+    """A theorem that another page cites may stand in a fold."""
+    page, _ = visit("book/mcmc/kl_contraction.html")
+    asides = page.locator("details.sd-dropdown")
+    assert asides.count() > 0
+    assert not any(asides.evaluate_all("all => all.map(aside => aside.open)"))
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert all(asides.evaluate_all("all => all.map(aside => aside.open)"))
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not any(asides.evaluate_all("all => all.map(aside => aside.open)"))
+    page, _ = visit("book/mcmc/kl_contraction.html#thm-kl-general")
+    assert page.locator("#thm-kl-general").is_visible()
+
+
 def test_shape_of_a_section():
     """Hints, continued sections, a second question, and a section with questions of its own."""
     sys.path.insert(0, str(ROOT / "book" / "_ext"))
