@@ -140,19 +140,19 @@ class Scaling(_Layer):
 
 
 class Flow(_Layer):
-    """Layers in the order in which they are applied to a standard normal draw; itself a layer."""
+    """Layers in the order in which they are applied to a standard normal draw; itself a layer. None: the identity."""
 
     def __init__(self, layers, dim):
         super().__init__(dim)
-        if len(layers) == 0 or not all(isinstance(layer, _Layer) for layer in layers):
-            raise ValueError(f"expected a list of at least one layer, got {layers!r:.60}")
+        if not all(isinstance(layer, _Layer) for layer in layers):
+            raise ValueError(f"expected a list of layers, got {layers!r:.60}")
         wrong = [f"layer {i} has dim {layer.dim}" for i, layer in enumerate(layers) if layer.dim != dim]
         if wrong:
             raise ValueError(f"expected layers of dim {dim}, got: {', '.join(wrong)}")
         self.layers = nn.ModuleList(layers)
 
     def forward(self, z):
-        self._check(z, next(self.parameters()))
+        self._check(z, next(self.parameters(), z))
         log_det = z.new_zeros(len(z))
         for layer in self.layers:
             z, step = layer(z)
@@ -160,7 +160,7 @@ class Flow(_Layer):
         return z, log_det
 
     def inverse(self, x):
-        self._check(x, next(self.parameters()))
+        self._check(x, next(self.parameters(), x))
         log_det = x.new_zeros(len(x))
         for layer in reversed(self.layers):
             x, step = layer.inverse(x)

@@ -257,3 +257,11 @@ def test_bad_dimensions_are_refused(layer, dim):
 def test_a_layer_of_another_dimension_is_named():
     with pytest.raises(ValueError, match="expected layers of dim 3, got: layer 1 has dim 2"):
         Flow([Planar(3), Planar(2)], 3)
+
+
+def test_a_flow_without_layers_is_the_identity():
+    z = torch.randn(5, 2)
+    x, log_det = Flow([], 2)(z)
+    assert torch.equal(x, z)
+    assert torch.equal(log_det, torch.zeros(5))
+    torch.testing.assert_close(Flow([], 2).log_prob(z), log_standard_normal(z))
