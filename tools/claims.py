@@ -168,11 +168,16 @@ def place(entry, cells, root=ROOT):
 
 
 def digest(path, claim, root=ROOT, folder=ENTRIES):
-    """Of an entry, of the cell of its check and of the code that it changes; None without code to change."""
+    """Of an entry, of the cell of its check and of the code that it changes; None without code to change.
+
+    Of an entry without a check, or whose code is not there (``problems`` says so), it is "stale".
+    """
     entry, checks, cells = entries(path, folder)[claim], all_claims(path), code_cells(path)
     if "old" not in entry:
         return None
-    where = place(entry, cells[: checks[claim] + 1], root)
+    where = place(entry, cells[: checks[claim] + 1], root) if claim in checks else None
+    if where is None:
+        return "stale"
     changed = (root / entry["file"]).read_text(encoding="utf8") if where == -1 else cells[where]
     parts = [
         {k: v for k, v in entry.items() if k not in ("wrong", "kind", "minutes", "tried")},
@@ -357,7 +362,10 @@ def try_entries(path, wanted, root=ROOT, folder=ENTRIES, say=print, note=lambda 
     first = next((i for i, c in enumerate(cells) if i > 0 and not only_imports(c)), 1)
     jobs = {}
     for claim in wanted:
-        where = place(known[claim], cells[: checks[claim] + 1], root)
+        where = place(known[claim], cells[: checks[claim] + 1], root) if claim in checks else None
+        if where is None:
+            results[claim] = "stale: its check or its code is not there", 0.0
+            continue
         jobs.setdefault(first if where == -1 else where, []).append((claim, where))
     for i in range(max(jobs) + 1 if jobs else 0):
         for claim, where in jobs.get(i, []):

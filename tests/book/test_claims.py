@@ -1,6 +1,7 @@
 """Every check of a notebook has a named mistake that makes it fail; what was tried was seen to (tools/claims.py)."""
 
 import json
+import re
 
 import claims
 import pytest
@@ -33,6 +34,8 @@ def test_no_entry_is_of_a_notebook_that_is_gone():
     files = {path.relative_to(claims.ENTRIES).as_posix() for path in claims.ENTRIES.glob("*/*.toml")}
     assert files <= {f"{path.parent.name}/{path.stem}.toml" for path in NOTEBOOKS}
     assert claims.seen().keys() | unnamed().keys() <= {claims.name_of(path) for path in NOTEBOOKS}
+    for name, record in claims.seen().items():
+        assert record.keys() <= claims.entries(ROOT / name).keys(), "results without an entry in seen.json"
 
 
 # ---- the tool itself, on a small notebook ----
@@ -59,13 +62,16 @@ check(claim + " is zero",
 check("always", len(values) == 4)
 clearly("the last is six", values[-1] == 6)""",
 ]
+DENSITIES = "dgm_helpers/probability/densities.py"
+after = (ROOT / DENSITIES).read_text(encoding="utf8").partition("def kl_standard_normal(")[2]
+KL = re.search(r"(?m)^    (return .*)$", after)[1]  # as it is written now
 GOOD = {
     "{i}: twice": {"wrong": "three times", "old": "factor = 2.0", "new": "factor = 3.0"},
     "the KL of equals is zero": {
-        "wrong": "the -1 is missing",
-        "old": "(torch.exp(log_var) + mu**2 - log_var - 1)",
-        "new": "(torch.exp(log_var) + mu**2 - log_var)",
-        "file": "dgm_helpers/probability/densities.py",
+        "wrong": "a nat too many",
+        "old": KL,
+        "new": KL.replace("return ", "return 1 + "),
+        "file": DENSITIES,
     },
     "always": {"wrong": "no formula", "old": "factor = 2.0", "new": "factor = 3.0"},
     "the last is six, clearly": {"wrong": "another index", "old": "factor * 3", "new": "factor * 4"},
@@ -132,3 +138,11 @@ def test_a_changed_entry_is_tried_again(book, tmp_path):
     path, _ = book({claim: entry | {"tried": False} for claim, entry in GOOD.items()})
     claims.mark_tried(path, ["always", "{i}: twice"], folder)
     assert [claim for claim, entry in claims.entries(path, folder).items() if "tried" in entry] == [*GOOD][1::2]
+
+
+def test_a_stale_entry_is_told_and_stops_nothing(book, tmp_path):
+    entries = {"gone": GOOD["always"], "always": GOOD["always"] | {"old": "no such code"}}
+    path, folder = book(entries)
+    assert claims.untried(path, folder, tmp_path, tmp_path / "seen.json") == [*entries]
+    tried = claims.try_entries(path, [*entries], ROOT, folder, say=quiet)
+    assert [said.partition(":")[0] for said, _ in tried.values()] == ["stale", "stale"]
