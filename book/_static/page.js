@@ -23,7 +23,8 @@
       box, box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX),
     ]);
     for (const [box, scrolls] of found) {
-      if (scrolls === 'reached' in box.dataset) continue;
+      // the theme, too, puts what scrolls on the keyboard's way, but looks before the typefaces are there
+      if (scrolls === 'reached' in box.dataset && (scrolls || box.tabIndex < 0)) continue;
       if (scrolls) [box.tabIndex, box.dataset.reached] = [0, ''];
       else { box.removeAttribute('tabindex'); delete box.dataset.reached; }
     }

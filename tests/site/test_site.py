@@ -31,7 +31,7 @@ PROBE = """async () => {
   say('formula with an error', all('mjx-merror'));
   say('broken image', all('img').filter(e => e.complete && !e.naturalWidth));
   say('image without alt text', all('img').filter(e => !e.alt.trim() || /\\.(png|svg|jpe?g)$/.test(e.alt)));
-  say('figure without caption', all('figure').filter(e => !e.querySelector('figcaption')?.innerText.trim()));
+  say('figure without caption', all('figure').filter(e => !e.querySelector('figcaption')?.textContent.trim()));
   say('image of a notebook outside a figure', all('.cell_output img').filter(e => !e.closest('figure')));
   const ids = all('[id]').map(e => e.id), twice = ids.filter((id, i) => ids.indexOf(id) !== i);
   say('id used twice', all('[id]').filter(e => twice.includes(e.id)));
