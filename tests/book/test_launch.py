@@ -540,7 +540,7 @@ def test_pages_are_published_after_the_tests_alone():
     assert writing == ["build"]
 
 
-def tested(arguments):
+def run_by(arguments):
     """The test files and notebooks that pytest finds below its arguments, which may be paths and --ignore=path."""
     found, ignored = set(), [ROOT / a.removeprefix("--ignore=") for a in arguments.split() if a.startswith("--")]
     for folder in (ROOT / a for a in arguments.split() if not a.startswith("--")):
@@ -553,10 +553,10 @@ def ci():
 
 
 def test_the_parts_of_ci_are_together_what_make_test_runs_and_none_runs_twice():
-    parts = [tested(part["tests"]) for part in ci()["test"]["strategy"]["matrix"]["part"]]
+    parts = [run_by(part["tests"]) for part in ci()["test"]["strategy"]["matrix"]["part"]]
     default = re.search(r"(?m)^TESTS \?= (.*)$", (ROOT / "Makefile").read_text())[1]
-    assert set.union(*parts) == tested(default)
-    assert sum(map(len, parts)) == len(tested(default)) > 60
+    assert set.union(*parts) == run_by(default)
+    assert sum(map(len, parts)) == len(run_by(default)) > 60
     assert min(map(len, parts)) > 5
     (command,) = (step["run"] for step in steps("ci.yml", "test") if "make" in step.get("run", ""))
     assert command == 'make test TORCH=cpu TESTS="${{ matrix.part.tests }}"'
